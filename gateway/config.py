@@ -1,0 +1,239 @@
+"""The daemon's configuration: one TOML file, read once, every key checked.
+
+`deploy/gateway.toml.example` documents each key. Secrets are named by file, never written here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+
+from gateway.errors import ConfigError
+
+SITE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path")
+    return path
+
+
+_SAFE_PATH = re.compile(r"/[A-Za-z0-9_.+/-]*")
+
+
+def _shell_safe(path: Path) -> Path:
+    """Paths that stand in the batch script: characters that no shell takes for anything."""
+    if not _SAFE_PATH.fullmatch(str(path)):
+        raise ValueError("must be absolute and of the characters A-Z a-z 0-9 _ . + - / only")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+ScriptPath = Annotated[Path, AfterValidator(_shell_safe)]
+Bytes = Annotated[int, BeforeValidator(lambda v: ByteSize._validate(v, None) if isinstance(v, str) else v)]  # type: ignore[arg-type]
+SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GatewaySection(_Section):
+    """[gateway]: what the service calls itself."""
+
+    name: str = "CDM Task Service"
+    instance: str = Field(default="cts", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    notes: str | None = None
+    log_format: Literal["text", "json"] = "text"
+
+
+class ApiSection(_Section):
+    """[api]: where the daemon listens."""
+
+    socket: AbsolutePath = Path("/run/cts/cts.sock")
+
+
+class DatabaseSection(_Section):
+    """[database]: an SQLAlchemy URL, or a file that holds one (for URLs with a password)."""
+
+    url: str = "sqlite:////var/lib/cts/cts.db"
+    url_file: AbsolutePath | None = None
+
+
+class S3Section(_Section):
+    """[s3]: the object store. Keys come from an ini file in the form of the AWS tools."""
+
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    credentials_file: AbsolutePath
+    profile: str = "default"
+    addressing: Literal["path", "virtual"] = "path"
+    ca_file: AbsolutePath | None = None
+    insecure: bool = False
+    grant_seconds: int = Field(default=3600, ge=60, le=604800)
+    part_size: Bytes = Field(default=64 * 1024**2, ge=5 * 1024**2, le=5 * 1024**3)
+    log_bucket_prefix: str | None = None
+
+
+class ImagesSection(_Section):
+    """[images]: looking images up in registries."""
+
+    crane: str = "crane"
+    insecure_registries: tuple[str, ...] = ()
+    docker_config_dir: AbsolutePath | None = None
+    timeout_seconds: int = Field(default=60, ge=1, le=3600)
+
+
+class RolesSection(_Section):
+    """[roles]: who is an admin, by user name or by group."""
+
+    admin_users: tuple[str, ...] = ()
+    admin_groups: tuple[str, ...] = ()
+
+
+class PathRule(_Section):
+    """[[path_rules]]: who may use which bucket or bucket/prefix; {user} and {group} stand for the caller's."""
+
+    path: str
+    perm: Literal["read", "write"]
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+class SiteSection(_Section):
+    """[sites.NAME]: one Slurm cluster."""
+
+    backend: Literal["cli"] = "cli"
+    work_dir: ScriptPath
+    helper: tuple[str, ...] = ()
+    slurm_bin: AbsolutePath | None = None
+    slurm_user: str | None = None
+    template: str = "generic"
+    partition: SlurmName | None = None
+    account: SlurmName | None = None
+    qos: SlurmName | None = None
+    python: ScriptPath = Path("/usr/bin/python3")
+    apptainer: ScriptPath = Path("/usr/bin/apptainer")
+    apptainer_flags: tuple[str, ...] = ()
+    scratch: ScriptPath | None = None
+    active: bool = True
+    inactive_reason: str | None = None
+    notes: tuple[str, ...] = ()
+    nodes: int = Field(default=1, ge=1)
+    cpus_per_node: int = Field(default=1, ge=1)
+    memory_per_node: Bytes = Field(default=10**9, ge=10**6)
+    max_runtime_min: int = Field(default=2880, ge=1)
+    max_cpu_hours: float = Field(default=100, gt=0)
+    overhead_memory: Bytes = Field(default=256 * 1024**2, ge=64 * 1024**2)
+    staging_minutes: int = Field(default=10, ge=0)
+    signal_seconds: int = Field(default=60, ge=10, le=3600)
+    grace_seconds: int = Field(default=10, ge=0, le=3600)
+    max_log_size: Bytes = Field(default=100 * 10**6, ge=1000)
+    poll_seconds: float = Field(default=5, ge=0.2, le=3600)
+    mailbox_seconds: float = Field(default=0.1, ge=0.02, le=60)
+    command_timeout_seconds: float = Field(default=60, ge=1, le=3600)
+    keep_failed_days: float = Field(default=14, ge=0)
+
+
+class Config(_Section):
+    """The whole file."""
+
+    gateway: GatewaySection = GatewaySection()
+    api: ApiSection = ApiSection()
+    database: DatabaseSection = DatabaseSection()
+    s3: S3Section
+    images: ImagesSection = ImagesSection()
+    roles: RolesSection = RolesSection()
+    path_rules: tuple[PathRule, ...] = ()
+    sites: Annotated[dict[str, SiteSection], Field(min_length=1)]
+
+    def database_url(self) -> str:
+        """Return the database URL, from the file where one is named.
+
+        Raises
+        ------
+        ConfigError
+            When the file cannot be read.
+        """
+        if self.database.url_file is None:
+            return self.database.url
+        try:
+            return self.database.url_file.read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            raise ConfigError(f"database.url_file: cannot read {self.database.url_file}: {exc.strerror}") from exc
+
+
+def load_config(path: Path) -> Config:
+    """Read and check the configuration file.
+
+    Raises
+    ------
+    ConfigError
+        One line a mistake: the key, the rule, what would be right.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"cannot read the configuration {path}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} is not valid TOML: {exc}") from exc
+    return parse_config(raw, str(path))
+
+
+def parse_config(raw: dict[str, Any], source: str = "configuration") -> Config:
+    """Check a configuration that is already a dict; `source` is named in errors.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as exc:
+        lines = [_explain(raw, error) for error in exc.errors()]
+        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from exc
+    for name in config.sites:
+        if not SITE_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{source}: sites.{name}: a site's name is lower-case letters, digits, - and _, at most 63"
+            )
+    return config
+
+
+def _explain(raw: dict[str, Any], error: Any) -> str:
+    loc = [part for part in error["loc"]]
+    key = ".".join(str(part) for part in loc)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(loc[:-1])
+        near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+        return f"{key}: unknown key; {hint}"
+    if error["type"] == "missing":
+        return f"{key}: this key is required; see deploy/gateway.toml.example"
+    return f"{key}: {error['msg']}"
+
+
+def _known_keys(loc: list[Any]) -> list[str]:
+    model: type[BaseModel] = Config
+    sections: dict[str, type[BaseModel]] = {
+        "gateway": GatewaySection, "api": ApiSection, "database": DatabaseSection, "s3": S3Section,
+        "images": ImagesSection, "roles": RolesSection, "path_rules": PathRule, "sites": SiteSection,
+    }
+    if loc:
+        model = sections.get(str(loc[0]), Config)
+    return list(model.model_fields)
