@@ -1,0 +1,13 @@
+"""Alembic's entry: runs the migrations on the connection that `Database.migrate` hands over."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+from gateway.store import tables
+
+assert tables.Job.metadata is SQLModel.metadata  # noqa: S101 - the import registers the tables
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,213 @@
+"""The tables. One schema for SQLite and PostgreSQL; changes go through Alembic (`migrations/`).
+
+All times are UTC, stored without a zone and read back with one (`UtcDateTime`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlmodel import Field, SQLModel
+
+BigKey = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time; aware in Python, naive UTC in the database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware time into naive UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _time(*, nullable: bool = True) -> Any:
+    return Column(UtcDateTime(), nullable=nullable)
+
+
+class Image(SQLModel, table=True):
+    """An approved image: what a tag pointed to when an admin approved it."""
+
+    __tablename__ = "image"
+    __table_args__ = (UniqueConstraint("name", "digest"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(index=True)
+    digest: str
+    tag: str | None = None
+    entrypoint: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    cmd: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    workdir: str = "/"
+    registered_by: str
+    registered_on: datetime = Field(sa_column=_time(nullable=False))
+
+
+class Job(SQLModel, table=True):
+    """One request of a user. `phase` is the newest of its transitions, kept here for queries."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index("ix_job_user_updated", "user", "updated"),
+        Index("ix_job_site_phase", "site", "phase"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    user: str
+    name: str | None = None
+    site: str
+    phase: str
+    created: datetime = Field(sa_column=_time(nullable=False))
+    updated: datetime = Field(sa_column=_time(nullable=False))
+    job_input: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    image: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    token: str
+    num_containers: int
+    cpus: int
+    memory: int = Field(sa_column=Column(BigInteger, nullable=False))
+    runtime: int
+    input_file_count: int
+    input_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    output_dir: str
+    output_file_count: int | None = None
+    reason: str | None = Field(default=None, sa_column=Column(Text))
+    error: str | None = Field(default=None, sa_column=Column(Text))
+    cancel_by: str | None = None
+    cancel_time: datetime | None = Field(default=None, sa_column=_time())
+    cpu_hours: float | None = None
+    cpu_factor: float | None = None
+    max_memory: int | None = Field(default=None, sa_column=Column(BigInteger))
+    usage_final: bool = False
+    cleaned: bool = False
+    admin_meta: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class Transition(SQLModel, table=True):
+    """The history of jobs; rows are only ever added."""
+
+    __tablename__ = "transition"
+
+    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    job_id: int = Field(sa_column=Column(BigInteger, index=True, nullable=False))
+    container: int | None = None
+    phase: str
+    time: datetime = Field(sa_column=_time(nullable=False))
+    detail: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class Container(SQLModel, table=True):
+    """One run of the image over its share of the inputs."""
+
+    __tablename__ = "container"
+
+    job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    index: int = Field(primary_key=True)
+    phase: str
+    args: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    environment: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    submission_id: int | None = None
+    slurm_job_id: str | None = None
+    slurm_state: str | None = None
+    node: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    error: str | None = Field(default=None, sa_column=Column(Text))
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    ended: datetime | None = Field(default=None, sa_column=_time())
+    usage: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+
+class InputFile(SQLModel, table=True):
+    """One object that a container reads, as S3 showed it at submission."""
+
+    __tablename__ = "input_file"
+    __table_args__ = (Index("ix_input_file_job_container", "job_id", "container"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    job_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    container: int
+    position: int
+    bucket: str
+    key: str
+    path: str
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    etag: str
+    part_sizes: list[int] | None = Field(default=None, sa_column=Column(JSON))
+    crc64nvme: str | None = None
+    check_crc64nvme: bool = False
+
+
+class OutputFile(SQLModel, table=True):
+    """One object that a container writes: granted first, verified in S3 after its end."""
+
+    __tablename__ = "output_file"
+    __table_args__ = (UniqueConstraint("job_id", "key"),)
+
+    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    job_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    container: int
+    bucket: str
+    key: str
+    path: str
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    md5: str
+    etag: str | None = None
+    crc64nvme: str | None = None
+    upload_id: str | None = None
+    verified: bool = False
+
+
+class Submission(SQLModel, table=True):
+    """One Slurm job of a gateway job: written with its unique tag before sbatch is called."""
+
+    __tablename__ = "submission"
+
+    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    job_id: int = Field(sa_column=Column(BigInteger, index=True, nullable=False))
+    number: int
+    first: int
+    count: int
+    tag: str = Field(unique=True)
+    state: str
+    created: datetime = Field(sa_column=_time(nullable=False))
+    slurm_job_id: str | None = Field(default=None, index=True)
+    submitted: datetime | None = Field(default=None, sa_column=_time())
+    attempts: int = 0
+    script: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class Audit(SQLModel, table=True):
+    """Every write to the system: who, from where, what, and how it went."""
+
+    __tablename__ = "audit"
+
+    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    time: datetime = Field(sa_column=_time(nullable=False))
+    user: str
+    origin: str
+    action: str
+    target: str
+    result: str
