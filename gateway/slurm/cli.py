@@ -1,0 +1,107 @@
+"""Slurm through its commands (sbatch, squeue, sacct, scancel, scontrol) by a site's hands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from gateway.errors import SiteError
+from gateway.slurm import parsing
+from gateway.slurm.hands import CommandResult, Hands
+from gateway.slurm.protocol import Limits, SubmitLaterError, SubmitRefusedError, TaskRecord, TaskState
+
+# What slurmctld says when it cannot take a job now, though it might later (slurm_errno.c, 22.05 to 26.05).
+_LATER = re.compile(
+    r"temporarily|try again|job/step already|QOS(Max|Grp)|Assoc(Max|Grp)|submit limit|job limit|"
+    r"MaxJobCount|Maximum number of jobs|violates accounting/QOS policy \(job submit limit",
+    re.IGNORECASE,
+)
+# Nobody answered, or the answer was lost: the job may be queued all the same.
+_UNKNOWN = re.compile(
+    r"unable to contact|timed out|connect(ion)? (failure|refused|reset)|zero bytes|unexpected message|"
+    r"socket|communication|Slurm backup controller|Protocol authentication|Munge|Invalid authentication|Expired",
+    re.IGNORECASE,
+)
+_GONE = re.compile(r"Invalid job id|already completing or completed|job has already finished", re.IGNORECASE)
+_ID_BATCH = 200
+
+
+class CliBackend:
+    """`SlurmBackend` by the commands of Slurm.
+
+    Parameters
+    ----------
+    hands
+        Runs the commands; the same class serves a local user, a helper and (later) SSH.
+    bin_dir
+        Where the commands are, when not on PATH.
+    user
+        The user that the jobs run as: only that user's jobs are asked for.
+    timeout
+        Seconds that a command may take.
+    """
+
+    def __init__(self, hands: Hands, bin_dir: str | None, user: str | None, timeout: float) -> None:
+        self._hands = hands
+        self._prefix = f"{bin_dir}/" if bin_dir else ""
+        self._who = [f"--user={user}"] if user else ["--me"]
+        self._sacct_who = [f"--user={user}"] if user else []
+        self._timeout = timeout
+
+    def _run(self, command: str, *arguments: str, guarded: bool = False) -> CommandResult:
+        return self._hands.run([self._prefix + command, *arguments], self._timeout, guarded=guarded)
+
+    def _ask(self, command: str, *arguments: str) -> str:
+        done = self._run(command, *arguments)
+        if done.returncode != 0:
+            raise SiteError(f"{command}: {_last(done.stderr) or f'exit code {done.returncode}'}")
+        return done.stdout
+
+    def submit(self, script: str) -> str:
+        """See `SlurmBackend.submit`."""
+        done = self._run("sbatch", "--parsable", script, guarded=True)
+        if done.returncode == 0:
+            number = done.stdout.strip().splitlines()[-1].split(";")[0] if done.stdout.strip() else ""
+            if not (number.isascii() and number.isdigit()):
+                raise SiteError(f"sbatch said {done.stdout[:200]!r} where a job id was expected")
+            return number
+        said = _last(done.stderr) or f"exit code {done.returncode}"
+        if done.returncode < 0 or _UNKNOWN.search(done.stderr):
+            raise SiteError(f"sbatch: {said}")
+        if _LATER.search(done.stderr):
+            raise SubmitLaterError(f"sbatch: {said}")
+        raise SubmitRefusedError(said)
+
+    def queue(self) -> list[TaskState]:
+        """See `SlurmBackend.queue`."""
+        text = self._ask(
+            "squeue", "--noheader", "--array", "--states=all", *self._who, f"--format={parsing.SQUEUE_FORMAT}"
+        )
+        return parsing.parse_squeue(text)
+
+    def accounting(self, since: datetime) -> list[TaskRecord]:
+        """See `SlurmBackend.accounting`."""
+        text = self._ask(
+            "sacct", "--noheader", "--parsable2", "--array", *self._sacct_who,
+            f"--starttime={since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
+            f"--format={','.join(parsing.SACCT_FIELDS)}",
+        )
+        return parsing.parse_sacct(text)
+
+    def cancel(self, slurm_job_ids: Sequence[str]) -> None:
+        """See `SlurmBackend.cancel`."""
+        for start in range(0, len(slurm_job_ids), _ID_BATCH):
+            done = self._run("scancel", *slurm_job_ids[start : start + _ID_BATCH])
+            bad = [line for line in done.stderr.splitlines() if line.strip() and not _GONE.search(line)]
+            if done.returncode != 0 and bad:
+                raise SiteError(f"scancel: {bad[-1]}")
+
+    def limits(self) -> Limits:
+        """See `SlurmBackend.limits`."""
+        return parsing.parse_config(self._ask("scontrol", "show", "config"))
+
+
+def _last(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].removeprefix("sbatch: error: ").removeprefix("slurm_load_jobs error: ") if lines else ""

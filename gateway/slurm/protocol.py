@@ -1,0 +1,95 @@
+"""What the gateway asks of a site's Slurm, whatever road leads there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway.errors import SiteError
+
+
+class SubmitRefusedError(Exception):
+    """Slurm said no to a submission: nothing was queued and asking again would give the same answer."""
+
+
+class SubmitLaterError(SiteError):
+    """Slurm said that it cannot take the submission now (a limit is reached): nothing was queued."""
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One array task, as squeue shows it. Times are UTC; `reason` is Slurm's word for why it waits."""
+
+    slurm_job_id: str
+    task: int | None
+    tag: str
+    state: str
+    reason: str
+    node: str
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One job step in the accounting: name, state, exit code `code:signal`, seconds, bytes."""
+
+    name: str
+    state: str
+    exit_code: str
+    start: datetime | None
+    end: datetime | None
+    elapsed: float
+    cpu_seconds: float
+    max_rss: int | None
+    cpus: int = 0
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """One array task in the accounting, with its steps."""
+
+    slurm_job_id: str
+    task: int | None
+    name: str
+    comment: str
+    state: str
+    exit_code: str
+    submit: datetime | None
+    start: datetime | None
+    end: datetime | None
+    elapsed: float
+    cpus: int
+    node: str
+    steps: tuple[StepRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits that Slurm is configured with: array indexes are 0 .. max_array_size - 1."""
+
+    max_array_size: int
+    version: str
+
+
+class SlurmBackend(Protocol):
+    """Slurm at one site. Every method raises SiteError for 'no news', which proves nothing."""
+
+    def submit(self, script: str) -> str:
+        """Submit the script at that path; return Slurm's job id.
+
+        Raises SubmitRefusedError or SubmitLaterError when Slurm answered; any other SiteError leaves it open
+        whether the job was queued.
+        """
+
+    def queue(self) -> list[TaskState]:
+        """Return all array tasks of the gateway that slurmctld knows, ended ones it still holds included: one squeue."""
+
+    def accounting(self, since: datetime) -> list[TaskRecord]:
+        """Return what the accounting holds of the gateway's jobs since that time: one sacct."""
+
+    def cancel(self, slurm_job_ids: Sequence[str]) -> None:
+        """End those jobs (`77`) or array tasks (`77_3`); what has ended already is no error."""
+
+    def limits(self) -> Limits:
+        """Look Slurm's limits up."""

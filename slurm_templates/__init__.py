@@ -1,0 +1,1 @@
+"""Batch script templates, one a site flavour; `gateway.slurm.render` reads them."""
