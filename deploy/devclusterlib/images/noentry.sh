@@ -1,0 +1,3 @@
+#!/bin/sh
+# An image that has this program but no entrypoint.
+echo "no entrypoint"

@@ -1,0 +1,152 @@
+"""munge, MariaDB, slurmdbd, slurmctld and four slurmd, with real accounting and memory limits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from devclusterlib.parts import Part, must, quiet
+from devclusterlib.settings import NODES, Settings
+
+_CGROUP = {
+    "v1": ("proctrack/cgroup", "task/cgroup", "jobacct_gather/cgroup",
+           "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n"),
+    "v2": ("proctrack/cgroup", "task/cgroup", "jobacct_gather/cgroup",
+           "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\n"),
+    "none": ("proctrack/linuxproc", "task/none", "jobacct_gather/linux", "CgroupPlugin=disabled\n"),
+}
+
+
+def write_configuration(settings: Settings) -> None:
+    """Write slurm.conf, slurmdbd.conf and cgroup.conf, and make the directories they name."""
+    track, task, gather, cgroup = _CGROUP[settings.cgroup]
+    first = settings.port("slurmd")
+    etc = Path("/etc/slurm")
+    etc.mkdir(exist_ok=True)
+    (etc / "slurm.conf").write_text(f"""\
+ClusterName={settings.name}
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort={settings.port('slurmctld')}
+SlurmUser=slurm
+SlurmdUser=root
+AuthType=auth/munge
+StateSaveLocation=/var/spool/slurmctld
+SlurmdSpoolDir=/var/spool/slurmd-%n
+SlurmctldPidFile=/run/slurmctld.pid
+SlurmdPidFile=/run/slurmd-%n.pid
+SlurmdParameters=config_overrides
+SlurmctldParameters=idle_on_node_suspend
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=1000,bf_interval=1,bf_yield_interval=100000
+ProctrackType={track}
+TaskPlugin={task}
+JobAcctGatherType={gather}
+JobAcctGatherFrequency=task=1
+ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={settings.port('slurmdbd')}
+AccountingStoreFlags=job_comment
+MinJobAge=300
+KillWait=5
+SlurmdTimeout=60
+MaxArraySize=10001
+MaxJobCount=50000
+MailProg=/bin/true
+NodeName=n[1-{NODES}] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{first}-{first + NODES - 1}] \
+CPUs=16 RealMemory=16000 State=UNKNOWN
+PartitionName=regular Nodes=ALL Default=YES MaxTime=2-0 State=UP
+PartitionName=debug Nodes=n1 MaxTime=30 State=UP
+""")
+    (etc / "cgroup.conf").write_text(cgroup)
+    dbd = etc / "slurmdbd.conf"
+    dbd.write_text(f"""\
+AuthType=auth/munge
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={settings.port('slurmdbd')}
+SlurmUser=slurm
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=slurm
+StorageLoc=slurm_acct_db
+PidFile=/run/slurmdbd.pid
+""")
+    dbd.chmod(0o600)
+    shutil.chown(dbd, "slurm")
+    for directory in ("/var/spool/slurmctld", "/var/log/slurm"):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        shutil.chown(directory, "slurm", "slurm")
+
+
+def parts(settings: Settings) -> list[Part]:
+    """Return the parts in the order in which they start."""
+    prefix = settings.slurm_prefix
+    sbin = f"{prefix}/sbin/" if prefix else "/usr/sbin/"
+    rest = [
+        Part(
+            f"slurmd-n{number}", [f"{sbin}slurmd", "-D", "-N", f"n{number}"],
+            _node_up(f"n{number}"), _spool(f"/var/spool/slurmd-n{number}"),
+        )
+        for number in range(1, NODES + 1)
+    ]
+    return [
+        Part("munge", ["/usr/sbin/munged", "-F"], lambda: quiet("munge", "-n"), _prepare_munge, user="munge"),
+        Part("mariadb", ["/usr/sbin/mariadbd", "--user=mysql", "--skip-networking"],
+             lambda: quiet("mariadb", "-e", "select 1"), _prepare_mariadb, after=_accounting_database),
+        Part("slurmdbd", [f"{sbin}slurmdbd", "-D"], lambda: quiet("sacctmgr", "-n", "show", "cluster"), user="slurm"),
+        Part("slurmctld", [f"{sbin}slurmctld", "-D"], lambda: quiet("scontrol", "ping"), user="slurm",
+             after=lambda: _associations(settings)),
+        *rest,
+    ]
+
+
+def _node_up(node: str) -> Callable[[], bool]:
+    def ready() -> bool:
+        return quiet("sh", "-c", f"sinfo -h -n {node} -o %t | grep -q -E 'idle|mix|alloc|comp'")
+    return ready
+
+
+def _spool(directory: str) -> Callable[[], None]:
+    def prepare() -> None:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    return prepare
+
+
+def _prepare_munge() -> None:
+    for directory in ("/run/munge", "/var/log/munge", "/var/lib/munge", "/etc/munge"):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        shutil.chown(directory, "munge", "munge")
+    Path("/run/munge").chmod(0o755)
+    key = Path("/etc/munge/munge.key")
+    if not key.exists():
+        key.write_bytes(os.urandom(128))
+    shutil.chown(key, "munge", "munge")
+    key.chmod(0o400)
+
+
+def _prepare_mariadb() -> None:
+    Path("/run/mysqld").mkdir(exist_ok=True)
+    shutil.chown("/run/mysqld", "mysql", "mysql")
+    if not Path("/var/lib/mysql/mysql").is_dir():
+        must("mariadb-install-db", "--user=mysql", "--auth-root-authentication-method=socket")
+
+
+def _accounting_database() -> None:
+    must("mariadb", "-e", (
+        "create database if not exists slurm_acct_db;"
+        "create user if not exists slurm@localhost identified via unix_socket;"
+        "grant all on slurm_acct_db.* to slurm@localhost;"
+    ))
+
+
+def _associations(settings: Settings) -> None:
+    if not quiet("sh", "-c", f"sacctmgr -n show cluster {settings.name} | grep -q ."):
+        quiet("sacctmgr", "-i", "add", "cluster", settings.name)
+    if quiet("sh", "-c", "sacctmgr -n show account dev | grep -q ."):
+        return
+    must("sacctmgr", "-i", "add", "account", "dev", "Description=development", "Organization=dev")
+    must("sacctmgr", "-i", "add", "user", "alice,bob,ada,ctsjob", "DefaultAccount=dev")
