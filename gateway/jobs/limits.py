@@ -1,0 +1,127 @@
+"""What a site allows a job, and what of the protocol is run at present.
+
+A request that gets here is well-formed; `gateway.jobs.model` has seen to that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.config import SiteSection
+from gateway.errors import AppCode, ErrorDetail, GatewayError
+from gateway.jobs.params import ParameterType
+from gateway.jobs.quantities import format_bytes, iso_duration
+
+if TYPE_CHECKING:
+    from gateway.jobs.model import JobInput
+
+# Fields that are checked but not run yet, and what does the work until then.
+_NOT_YET = {
+    "input_roots": "inputs land flat by base name; leave it out",
+    "labels": "leave them out and use name",
+    "shared_inputs": "list every file in input_files",
+    "script": "use the image's entrypoint and params.args",
+    "input_dirs": "list every file in input_files",
+    "split_points": "files are split evenly by num_containers",
+    "depends_on": "submit the job when the other one has ended",
+    "skip_existing": "list only the files that are still to do",
+    "gpus": "use cpus",
+    "partition": "the site's own is used; leave it out",
+    "qos": "the site's own is used; leave it out",
+    "account": "the site's own is used; leave it out",
+    "constraint": "leave it out",
+    "reservation": "leave it out",
+    "licenses": "leave it out",
+    "retries": "submit the job again where it failed",
+    "per_container_args": "submit one job for each list of args",
+}
+
+
+def usable_memory(site: SiteSection) -> int:
+    """Bytes that one container may ask for: a node's memory less what the gateway adds itself."""
+    return site.memory_per_node - site.overhead_memory
+
+
+def check_site(job: JobInput, site_name: str, site: SiteSection) -> None:
+    """Hold a job against the limits of its site; reaching a limit exactly is allowed.
+
+    Raises
+    ------
+    GatewayError
+        REQUEST_VALIDATION for what one container asks for, with a detail for each field;
+        ILLEGAL_PARAMETER for the CPU-hours of the whole job.
+    """
+    found = []
+    if job.cpus > site.cpus_per_node:
+        found.append(("cpus", f"must be at most {site.cpus_per_node} at {site_name}: {job.cpus}"))
+    most = usable_memory(site)
+    if job.memory > most:
+        found.append(
+            (
+                "memory",
+                f"must be at most {format_bytes(most)} at {site_name}, whose nodes have "
+                f"{format_bytes(site.memory_per_node)} of which "
+                f"{format_bytes(site.overhead_memory)} are kept for the container runtime: "
+                f"{format_bytes(job.memory)}",
+            )
+        )
+    if job.runtime > site.max_runtime_min * 60:
+        longest = iso_duration(site.max_runtime_min * 60)
+        found.append(
+            (
+                "runtime",
+                f"must be at most {longest} ({site.max_runtime_min} minutes) at {site_name}: "
+                f"{iso_duration(job.runtime)}",
+            )
+        )
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise GatewayError(
+            AppCode.REQUEST_VALIDATION,
+            f"{found[0][0]}: {found[0][1]}{more}",
+            tuple(ErrorDetail((field,), text) for field, text in found),
+        )
+    if job.cpu_seconds > site.max_cpu_hours * 3600:
+        raise GatewayError(
+            AppCode.ILLEGAL_PARAMETER,
+            f"cpus x num_containers x runtime is {job.cpu_seconds / 3600:.6g} CPU-hours, and "
+            f"{site_name} allows {site.max_cpu_hours:.6g} a job; ask for less of one of them, or "
+            "submit several jobs.",
+        )
+
+
+def refuse_unsupported(job: JobInput) -> None:
+    """Refuse what the protocol has and the gateway cannot run yet.
+
+    Raises
+    ------
+    GatewayError
+        UNSUPPORTED, with the field and what works in its place.
+    """
+    if job.nodes not in (None, 1):
+        _unsupported("nodes", "a container has one node; leave it out or ask for 1")
+    for field, instead in _NOT_YET.items():
+        if getattr(job, field):
+            _unsupported(field, instead)
+    if job.share_with is not None and (job.share_with.users or job.share_with.groups):
+        _unsupported("share_with", "only you and admins can read the job; leave it out")
+    if job.params.declobber:
+        _unsupported(
+            "params.declobber", "have each container write other file names, or use one container"
+        )
+    if job.params.refdata_mount_point is not None:
+        _unsupported("params.refdata_mount_point", "list reference files in input_files")
+    for place, parameter in job.params.objects():
+        if parameter.type is not ParameterType.INPUT_FILES:
+            _unsupported(
+                f"params.{place[0]}: a parameter of type {parameter.type}",
+                "use type input_files, or name the input mount point in a literal",
+            )
+    if any(item.data_id is not None for item in job.files):
+        _unsupported("input_files: data_id", "leave data ids out")
+
+
+def _unsupported(field: str, instead: str) -> None:
+    raise GatewayError(
+        AppCode.UNSUPPORTED, f"{field} is not supported by this gateway yet; {instead}."
+    )

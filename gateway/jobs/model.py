@@ -1,0 +1,264 @@
+"""What a user asks for when submitting a job: the body of POST /jobs, checked once, here.
+
+What a site allows and what is run at present is in `gateway.jobs.limits`; where files land in
+`gateway.jobs.layout`; argument lists in `gateway.jobs.args`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from itertools import pairwise
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+
+from gateway.errors import AppCode, ErrorDetail, GatewayError
+from gateway.ids import parse_ref
+from gateway.images.names import ImageName, parse_image
+from gateway.jobs.document import Place, details_of, load_json, place_text
+from gateway.jobs.fields import (
+    IMAGE_ERROR,
+    S3_PATH_ERROR,
+    Bool,
+    Cluster,
+    Constraint,
+    ImageText,
+    InputRoot,
+    Int,
+    LabelKey,
+    LabelValue,
+    Licenses,
+    Literal,
+    Memory,
+    OutputDir,
+    PrefixPath,
+    Runtime,
+    Script,
+    SlurmName,
+    check_text,
+    error_at,
+)
+from gateway.jobs.limits import check_site, refuse_unsupported
+from gateway.jobs.params import (
+    MAX_ARGS,
+    TAG_OBJECT,
+    TAG_TEXT,
+    InputFilesFormat,
+    ManifestFileFormat,
+    Model,
+    Parameter,
+    ParameterType,
+    Params,
+    text_or_object,
+)
+from gateway.jobs.quantities import DEFAULT_MEMORY, DEFAULT_RUNTIME
+from gateway.s3.paths import S3Path, parse_object
+
+__all__ = [
+    "Condition",
+    "Dependency",
+    "InputFile",
+    "InputFilesFormat",
+    "JobInput",
+    "ManifestFileFormat",
+    "Parameter",
+    "ParameterType",
+    "Params",
+    "Sharing",
+    "check_site",
+    "load_json",
+    "parse_job_input",
+    "refuse_unsupported",
+    "validation_details",
+]
+
+MAX_CONTAINERS = 1000
+
+
+def _job_name(name: str) -> str:
+    check_text(name, 128)
+    if name != name.strip():
+        raise ValueError("must not start or end with white space")
+    try:
+        parse_ref(name)
+    except GatewayError:
+        return name
+    raise ValueError(f"{name!r} looks like the id of a job; add a letter")
+
+
+class JobInput(Model):
+    """A job as asked for. `memory` is bytes, `runtime` seconds (on the wire an ISO duration)."""
+
+    cluster: Cluster
+    image: ImageText
+    input_files: Files
+    output_dir: OutputDir
+    params: Params = Params()
+    num_containers: Annotated[Int, Field(ge=1, le=MAX_CONTAINERS)] = 1
+    cpus: Annotated[Int, Field(ge=1, le=4096)] = 1
+    memory: Memory = DEFAULT_MEMORY
+    runtime: Runtime = DEFAULT_RUNTIME
+    input_roots: Annotated[tuple[InputRoot, ...], Field(max_length=MAX_FILES)] | None = None
+
+    # Additions to the original protocol.
+    name: Annotated[str, AfterValidator(_job_name)] | None = None
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] | None = None
+    allow_empty_output: Bool = False
+    shared_inputs: Files | None = None
+    script: Script | None = None
+    input_dirs: Annotated[tuple[PrefixPath, ...], Field(max_length=100)] | None = None
+    split_points: Annotated[tuple[Int, ...], Field(max_length=MAX_CONTAINERS)] | None = None
+    depends_on: Annotated[tuple[Dependency, ...], Field(max_length=100)] | None = None
+    skip_existing: Bool = False
+    gpus: Annotated[Int, Field(ge=0, le=64)] | None = None
+    nodes: Annotated[Int, Field(ge=1, le=10_000)] | None = None
+    partition: SlurmName | None = None
+    qos: SlurmName | None = None
+    account: SlurmName | None = None
+    constraint: Constraint | None = None
+    reservation: SlurmName | None = None
+    licenses: Licenses | None = None
+    retries: Annotated[Int, Field(ge=0, le=10)] | None = None
+    per_container_args: (
+        Annotated[
+            tuple[Annotated[tuple[Literal, ...], Field(max_length=MAX_ARGS)], ...],
+            Field(max_length=MAX_CONTAINERS),
+        ]
+        | None
+    ) = None
+    share_with: Sharing | None = None
+
+    @property
+    def image_name(self) -> ImageName:
+        """The image's name, normalised."""
+        return parse_image(self.image)
+
+    @property
+    def files(self) -> tuple[InputFile, ...]:
+        """The input files in one form, whichever they were given in."""
+        return tuple(
+            InputFile(file=item) if isinstance(item, str) else item for item in self.input_files
+        )
+
+    @property
+    def cpu_seconds(self) -> int:
+        """What the job asks for at most: cpus x containers x run time."""
+        return self.cpus * self.num_containers * self.runtime
+
+    @model_validator(mode="after")
+    def _containers(self) -> Self:
+        count = len(self.input_files)
+        if self.num_containers > count:
+            raise error_at(
+                f"must not be more than the {count} input files: a container without a file has "
+                f"nothing to do; ask for at most {count}",
+                "num_containers",
+            )
+        if self.per_container_args and len(self.per_container_args) != self.num_containers:
+            raise error_at(
+                f"must have one list for each of the {self.num_containers} containers, not "
+                f"{len(self.per_container_args)}",
+                "per_container_args",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _data_ids(self) -> Self:
+        files = [item for item in self.input_files if isinstance(item, InputFile)]
+        without = [index for index, item in enumerate(files) if item.data_id is None]
+        if without and len(without) != len(files):
+            raise error_at(
+                "has no data_id while other files have; give one for every file or for none",
+                "input_files",
+                without[0],
+            )
+        for place, parameter in self.params.objects():
+            wanted = (
+                parameter.type is ParameterType.MANIFEST_FILE
+                and parameter.manifest_file_format is ManifestFileFormat.DATA_IDS
+            )
+            if wanted and (without or not files):
+                raise error_at(
+                    "data_ids needs a data_id for every input file; write input_files as objects "
+                    'with "data_id", or use the format files',
+                    "params",
+                    *place,
+                    "manifest_file_format",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _split_points(self) -> Self:
+        points = self.split_points
+        if not points:
+            return self
+        last = len(self.input_files) - 1
+        rising = all(one < two for one, two in pairwise((0, *points, last + 1)))
+        if len(points) != self.num_containers - 1 or not rising:
+            raise error_at(
+                f"must be {self.num_containers - 1} rising indexes of 1 to {last}: as many as "
+                "containers less one, each the first file of the next container",
+                "split_points",
+            )
+        return self
+
+
+_HIDDEN = frozenset({TAG_TEXT, TAG_OBJECT})
+_ELSEWHERE = {"dry_run": "dry_run is no field of the body; leave it out here"}
+
+
+def _known_fields(place: Place) -> list[str]:
+    models: dict[str, type[BaseModel]] = {
+        "input_files": InputFile,
+        "shared_inputs": InputFile,
+        "depends_on": Dependency,
+        "share_with": Sharing,
+    }
+    if len(place) == 1:
+        return list(JobInput.model_fields)
+    if place[0] == "params":
+        return list((Params if len(place) == 2 else Parameter).model_fields)
+    return list(models[str(place[0])].model_fields)
+
+
+def _explain_unknown(place: Place) -> str:
+    name = str(place[-1])
+    if place == (name,) and name in _ELSEWHERE:
+        return _ELSEWHERE[name]
+    known = _known_fields(place)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here are {', '.join(sorted(known))}"
+    return f"is no field that is known here; {hint}"
+
+
+def validation_details(exc: ValidationError) -> tuple[ErrorDetail, ...]:
+    """Turn pydantic's errors about a `JobInput` into the protocol's."""
+    return details_of(exc, _explain_unknown, _HIDDEN)
+
+
+def parse_job_input(data: object) -> JobInput:
+    """Check a document that is already parsed.
+
+    Raises
+    ------
+    GatewayError
+        ILLEGAL_S3_PATH or IMAGE_NAME_PARSE where every error is of that kind, else
+        REQUEST_VALIDATION. The message is one line about the first; `details` has all of them.
+    """
+    if not isinstance(data, dict):
+        message = "The request must be a JSON object with the fields of a job."
+        raise GatewayError(
+            AppCode.REQUEST_VALIDATION, message, (ErrorDetail((), message, "model_type"),)
+        )
+    try:
+        return JobInput.model_validate(data)
+    except ValidationError as exc:
+        details = validation_details(exc)
+        count = exc.error_count()
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        message = f"{place_text(details[0].loc)}: {details[0].msg}{more}"
+        code = {
+            frozenset({S3_PATH_ERROR}): AppCode.ILLEGAL_S3_PATH,
+            frozenset({IMAGE_ERROR}): AppCode.IMAGE_NAME_PARSE,
+        }.get(frozenset(detail.type for detail in details[:100]), AppCode.REQUEST_VALIDATION)
+        raise GatewayError(code, message, details) from exc
