@@ -49,10 +49,9 @@ from gateway.jobs.params import (
     Parameter,
     ParameterType,
     Params,
-    text_or_object,
 )
+from gateway.jobs.parts import MAX_FILES, Condition, Dependency, Files, InputFile, Sharing
 from gateway.jobs.quantities import DEFAULT_MEMORY, DEFAULT_RUNTIME
-from gateway.s3.paths import S3Path, parse_object
 
 __all__ = [
     "Condition",
