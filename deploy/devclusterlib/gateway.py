@@ -1,0 +1,191 @@
+"""The gateway in the site: its users, its configuration, its installation from the checkout, and sshd."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+from devclusterlib.parts import Part, must, quiet
+from devclusterlib.settings import ClusterError, Settings
+from devclusterlib.storage import S3_KEYS
+
+SOURCE = Path("/src")
+PREFIX = Path("/opt/cts")
+CONFIG = Path("/etc/cts/gateway.toml")
+SOCKET = Path("/run/cts/cts.sock")
+_USERS = {"alice": 2001, "bob": 2002, "ada": 2003}
+
+
+def make_users(settings: Settings) -> None:
+    """Create the people, the daemon's user, the jobs' user, and what belongs to each."""
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    if "ada" not in known:
+        must("groupadd", "-f", "ctsadmin")
+        for name, number in _USERS.items():
+            must("useradd", "-m", "-u", str(number), "-s", "/bin/bash", name)
+        must("usermod", "-aG", "ctsadmin", "ada")
+        for name in ("ctsd", "ctsjob"):
+            must("useradd", "--system", "--user-group", "-m", "-d", f"/home/{name}", "-s", "/bin/bash", name)
+        for name in ("alice", "bob", "ada", "ctsd", "ctsjob"):
+            Path(f"/home/{name}").chmod(0o700)
+    rule = Path("/etc/sudoers.d/cts")
+    rule.write_text("Defaults:ctsd !requiretty, !pam_session\nctsd ALL=(ctsjob) NOPASSWD: /opt/cts/bin/cts-helper\n")
+    rule.chmod(0o440)
+    for directory, user, mode in (
+        ("/etc/cts", "ctsd", 0o700), ("/var/lib/cts", "ctsd", 0o700), ("/run/cts", "ctsd", 0o755),
+        ("/scratch/cts", "ctsjob", 0o700),
+    ):
+        path = Path(directory)
+        path.mkdir(parents=True, exist_ok=True)
+        shutil.chown(path, user, user)
+        path.chmod(mode)
+    _secret(Path("/etc/cts/s3-credentials"), "ctsd", _keys("cts"))
+    aws = Path("/home/alice/.aws")
+    aws.mkdir(exist_ok=True)
+    shutil.chown(aws, "alice", "alice")
+    _secret(aws / "credentials", "alice", _keys("alice"))
+    _secret(aws / "config", "alice", f"[default]\nregion = us-east-1\nendpoint_url = {settings.s3_endpoint}\n")
+    _secret(CONFIG, "ctsd", _configuration(settings))
+
+
+def _keys(user: str) -> str:
+    key, secret = S3_KEYS[user]
+    return f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+
+
+def _secret(path: Path, user: str, text: str) -> None:
+    if path.exists() and path.read_text() == text:
+        return
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w") as out:
+        out.write(text)
+    shutil.chown(path, user, user)
+
+
+def _configuration(settings: Settings) -> str:
+    slurm_bin = f'slurm_bin = "{settings.slurm_prefix}/bin"\n' if settings.slurm_prefix else ""
+    return f"""\
+[gateway]
+instance = "{settings.name}"
+notes = "the development cluster"
+
+[s3]
+endpoint_url = "{settings.s3_endpoint}"
+credentials_file = "/etc/cts/s3-credentials"
+
+[images]
+insecure_registries = ["{settings.registry}"]
+
+[roles]
+admin_groups = ["ctsadmin"]
+
+[sites.dev]
+work_dir = "/scratch/cts"
+helper = ["sudo", "-n", "-u", "ctsjob", "--", "/opt/cts/bin/cts-helper"]
+slurm_user = "ctsjob"
+{slurm_bin}account = "dev"
+partition = "regular"
+nodes = 4
+cpus_per_node = 16
+memory_per_node = "16 GB"
+"""
+
+
+def install() -> str | None:
+    """Install the checkout into /opt/cts when it changed; return what was done, None when nothing was.
+
+    Raises
+    ------
+    ClusterError
+        When there is no uv or an installation fails.
+    """
+    lock, code = _hash("requirements.lock"), _hash("gateway", "slurm_templates", "pyproject.toml")
+    done = []
+    if not _stamped("lock", lock):
+        uv("venv", "--clear", "--python", "/usr/bin/python3", str(PREFIX))
+        uv("pip", "install", "--python", str(PREFIX), "--require-hashes", "-r", str(SOURCE / "requirements.lock"))
+        _stamp("lock", lock)
+        done.append("dependencies")
+    if not _stamped("code", code):
+        copy = Path("/var/cache/cts-source")
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir(parents=True)
+        for name in ("gateway", "slurm_templates"):
+            shutil.copytree(SOURCE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
+            shutil.copy(SOURCE / name, copy / name)
+        uv("pip", "install", "--python", str(PREFIX), "--no-deps", "--reinstall-package", "cts-gateway", str(copy))
+        must(str(PREFIX / "bin/python"), "-m", "compileall", "-q", str(PREFIX / "lib"))
+        _stamp("code", code)
+        done.append("the gateway")
+    return " and ".join(done) or None
+
+
+def uv(*arguments: str) -> None:
+    """Run uv in the site, with the host's certificates and the shared cache.
+
+    Raises
+    ------
+    ClusterError
+        When it is not there or fails.
+    """
+    program = SOURCE / ".venv/bin/uv"
+    if not program.exists():
+        raise ClusterError("uv is not in the checkout's .venv: run 'make venv' first")
+    environment = {**os.environ, "UV_CACHE_DIR": "/var/cache/uv", "UV_LINK_MODE": "copy", "UV_NO_PROGRESS": "1",
+                   "UV_PYTHON_DOWNLOADS": "never", "SSL_CERT_FILE": "/etc/ssl/host-ca.crt"}
+    done = subprocess.run([str(program), *arguments], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise ClusterError(f"uv {arguments[0]}: {' / '.join(said[-3:]) if said else 'no message'}")
+
+
+def _hash(*names: str) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        top = SOURCE / name
+        files = sorted(p for p in top.rglob("*") if p.is_file() and "__pycache__" not in p.parts) if top.is_dir() else [top]
+        for file in files:
+            digest.update(str(file).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _stamped(what: str, value: str) -> bool:
+    path = PREFIX / f".{what}"
+    return path.exists() and path.read_text() == value
+
+
+def _stamp(what: str, value: str) -> None:
+    (PREFIX / f".{what}").write_text(value)
+
+
+def sshd(settings: Settings) -> Part:
+    """Return the SSH server, on loopback."""
+    port = settings.port("sshd")
+
+    def prepare() -> None:
+        Path("/run/sshd").mkdir(exist_ok=True)
+        must("ssh-keygen", "-A")
+
+    return Part(
+        "sshd", ["/usr/sbin/sshd", "-D", "-e", "-p", str(port), "-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=no"],
+        lambda: quiet("ssh-keyscan", "-p", str(port), "127.0.0.1"), prepare,
+    )
+
+
+def part() -> Part:
+    """Return the gateway's daemon."""
+    def prepare() -> None:
+        must("setpriv", "--reuid=ctsd", "--regid=ctsd", "--init-groups", "--",
+             str(PREFIX / "bin/ctsd"), "migrate", "--config", str(CONFIG))
+
+    return Part(
+        "gateway", ["env", "-i", "PATH=/opt/cts/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/home/ctsd", "USER=ctsd",
+                    "LANG=C.UTF-8", str(PREFIX / "bin/ctsd"), "run", "--config", str(CONFIG)],
+        lambda: quiet("curl", "-sf", "-o", "/dev/null", "--unix-socket", str(SOCKET), "http://cts/"),
+        prepare, user="ctsd",
+    )
