@@ -95,7 +95,9 @@ def parts(settings: Settings) -> list[Part]:
     ]
     return [
         Part("munge", ["/usr/sbin/munged", "-F"], lambda: quiet("munge", "-n"), _prepare_munge, user="munge"),
-        Part("mariadb", ["/usr/sbin/mariadbd", "--user=mysql", "--skip-networking"],
+        Part("mariadb", ["/usr/sbin/mariadbd", "--user=mysql", "--datadir=/var/lib/mariadb", "--skip-networking",
+                         "--socket=/run/mariadbd/mysqld.sock", "--innodb-snapshot-isolation=OFF",
+                         "--innodb-lock-wait-timeout=900"],
              lambda: quiet("mariadb", "-e", "select 1"), _prepare_mariadb, after=_accounting_database),
         Part("slurmdbd", [f"{sbin}slurmdbd", "-D"], lambda: quiet("sacctmgr", "-n", "show", "cluster"), user="slurm"),
         Part("slurmctld", [f"{sbin}slurmctld", "-D"], lambda: quiet("scontrol", "ping"), user="slurm",
@@ -129,10 +131,12 @@ def _prepare_munge() -> None:
 
 
 def _prepare_mariadb() -> None:
-    Path("/run/mysqld").mkdir(exist_ok=True)
-    shutil.chown("/run/mysqld", "mysql", "mysql")
-    if not Path("/var/lib/mysql/mysql").is_dir():
-        must("mariadb-install-db", "--user=mysql", "--auth-root-authentication-method=socket")
+    for directory in ("/run/mysqld", "/run/mariadbd"):
+        Path(directory).mkdir(exist_ok=True)
+        shutil.chown(directory, "mysql", "mysql")
+    if not Path("/var/lib/mariadb/mysql").is_dir():
+        must("mariadb-install-db", "--user=mysql", "--datadir=/var/lib/mariadb",
+             "--auth-root-authentication-method=socket")
 
 
 def _accounting_database() -> None:
