@@ -1,0 +1,64 @@
+"""The daemon's loops: one thread each, woken or by the clock, an error slows it down and never ends it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from gateway.errors import GatewayError, SiteError, StoreError
+
+log = structlog.get_logger()
+_LONGEST = 60.0
+
+
+@dataclass
+class Loop:
+    """Calls `tick` again and again; `tick` returns how many seconds it would like to wait."""
+
+    name: str
+    tick: Callable[[], float]
+    wake: threading.Event
+    stop: threading.Event
+    last_success: float | None = None
+    last_error: str | None = None
+    _thread: threading.Thread | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end, after `stop` was set."""
+        self.wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self.stop.is_set():
+            try:
+                wait = self.tick()
+                failures = 0
+                self.last_success, self.last_error = time.time(), None
+            except (SiteError, GatewayError, StoreError) as exc:
+                failures += 1
+                wait = self._back_off(failures)
+                self.last_error = str(exc)
+                log.warning("loop.trouble", loop=self.name, error=str(exc), again_in=round(wait, 1))
+            except Exception as exc:  # noqa: BLE001 - a bug in one tick must not end the gateway
+                failures += 1
+                wait = self._back_off(failures)
+                self.last_error = f"{type(exc).__name__}: {exc}"
+                log.exception("loop.bug", loop=self.name, again_in=round(wait, 1))
+            self.wake.wait(wait)
+            self.wake.clear()
+
+    @staticmethod
+    def _back_off(failures: int) -> float:
+        return float(min(_LONGEST, 0.5 * 2 ** min(failures, 8)) * random.uniform(0.8, 1.2))  # noqa: S311

@@ -1,0 +1,101 @@
+"""A site as the daemon holds it: its settings, its hands, its Slurm, its paths."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gateway.agent
+from gateway.config import SiteSection
+from gateway.slurm.cli import CliBackend
+from gateway.slurm.hands import Hands, LocalHands
+from gateway.slurm.helper import HelperHands
+from gateway.slurm.protocol import Limits, SlurmBackend
+
+_MAIN = b"from ctsagent.main import main\n\nraise SystemExit(main())\n"
+
+
+@dataclass
+class Site:
+    """One Slurm cluster. The events wake its loops before their time."""
+
+    name: str
+    section: SiteSection
+    hands: Hands
+    backend: SlurmBackend
+    submit_wake: threading.Event = field(default_factory=threading.Event)
+    poll_wake: threading.Event = field(default_factory=threading.Event)
+    mail_wake: threading.Event = field(default_factory=threading.Event)
+    _limits: Limits | None = None
+    _agent: str | None = None
+
+    @property
+    def work(self) -> str:
+        """The work directory."""
+        return str(self.section.work_dir)
+
+    @property
+    def mailbox(self) -> str:
+        """Where the nodes leave their requests."""
+        return f"{self.work}/mailbox"
+
+    def job_dir(self, job_id: int) -> str:
+        """Directory of a job."""
+        return f"{self.work}/jobs/{job_id}"
+
+    def container_dir(self, job_id: int, index: int) -> str:
+        """Directory of a container."""
+        return f"{self.job_dir(job_id)}/{index}"
+
+    def limits(self) -> Limits:
+        """Slurm's limits, looked up once a run of the daemon."""
+        if self._limits is None:
+            self._limits = self.backend.limits()
+        return self._limits
+
+    def agent(self) -> str:
+        """Put the node agent into the work directory, once for each version of it; return its directory."""
+        if self._agent is None:
+            files = {f"ctsagent/{path.name}": path.read_bytes() for path in _agent_sources()}
+            files["__main__.py"] = _MAIN
+            digest = hashlib.sha256()
+            for name, data in sorted(files.items()):
+                digest.update(f"{name}\0{len(data)}\0".encode() + data)
+            directory = f"{self.work}/agent/{digest.hexdigest()[:16]}"
+            if self.hands.size(f"{directory}/complete") is None:
+                self.hands.write_files([(f"{directory}/{name}", data) for name, data in files.items()])
+                self.hands.write_files([(f"{directory}/complete", b"")])
+                self.hands.write_files([(f"{self.mailbox}/.keep", b"")])
+            self._agent = directory
+        return self._agent
+
+    def close(self) -> None:
+        """End the helper or give the work directory's lock back."""
+        if isinstance(self.hands, HelperHands | LocalHands):
+            self.hands.close()
+
+
+def _agent_sources() -> list[Path]:
+    return sorted(Path(gateway.agent.__path__[0]).glob("*.py"))
+
+
+def make_site(name: str, section: SiteSection) -> Site:
+    """Build a site from its settings.
+
+    Raises
+    ------
+    SiteError
+        When its work directory cannot be used.
+    """
+    hands: Hands
+    if section.helper:
+        hands = HelperHands(section.helper, str(section.work_dir))
+    else:
+        hands = LocalHands(str(section.work_dir))
+    backend = CliBackend(
+        hands, str(section.slurm_bin) if section.slurm_bin else None, section.slurm_user,
+        section.command_timeout_seconds,
+    )
+    return Site(name, section, hands, backend)

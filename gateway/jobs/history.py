@@ -1,0 +1,62 @@
+"""Changing the phase of a job or a container: forward only, each change a row of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from gateway.jobs.states import Phase, may_follow
+from gateway.store import jobs as store
+from gateway.store.tables import Container, Job, Transition
+
+
+def advance_job(session: Session, job: Job, phase: Phase, detail: str | None = None) -> bool:
+    """Move a job to a later phase; tell whether it moved (never backwards, never out of an end)."""
+    if not may_follow(Phase.of(job.phase), phase):
+        return False
+    time = store.now()
+    job.phase, job.updated = str(phase), time
+    if phase.terminal:
+        job.reason = None
+    session.add(job)
+    session.add(Transition(job_id=job.id or 0, phase=str(phase), time=time, detail=detail))
+    return True
+
+
+def advance_container(session: Session, container: Container, phase: Phase, detail: str | None = None) -> bool:
+    """Move a container to a later phase; tell whether it moved."""
+    if not may_follow(Phase.of(container.phase), phase):
+        return False
+    time = store.now()
+    container.phase = str(phase)
+    if phase.terminal:
+        container.ended = time
+    session.add(container)
+    session.add(
+        Transition(job_id=container.job_id, container=container.index, phase=str(phase), time=time, detail=detail)
+    )
+    return True
+
+
+def follow_containers(session: Session, job: Job, containers: Sequence[Container]) -> None:
+    """Move a job that has not ended to where its containers are."""
+    phases = [Phase.of(container.phase) for container in containers]
+    going = [phase for phase in phases if not phase.terminal]
+    furthest = max((phase.rank for phase in going), default=0)
+    if not going:
+        failed = any(phase is Phase.ERROR for phase in phases)
+        target = Phase.FAILING if failed else Phase.SETTLING
+    elif all(phase.rank >= Phase.SETTLING.rank for phase in going):
+        target = Phase.SETTLING
+    elif all(phase.rank >= Phase.STAGE_OUT.rank for phase in going):
+        target = Phase.STAGE_OUT
+    elif furthest >= Phase.RUN.rank:
+        target = Phase.RUN
+    elif furthest >= Phase.STAGE_IN.rank:
+        target = Phase.STAGE_IN
+    elif all(phase.rank >= Phase.PENDING.rank for phase in going):
+        target = Phase.PENDING
+    else:
+        return
+    advance_job(session, job, target)
