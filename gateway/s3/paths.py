@@ -100,7 +100,8 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _check_key(text: str, key: str) -> None:
-    for position, char in enumerate(key):
+    plain = key.isprintable() and "'" not in key and ";" not in key
+    for position, char in enumerate("" if plain else key):
         # All of Unicode's category C (control, format, surrogate, private, unassigned), as the
         # original does: none of them can be told apart on a terminal, and surrogates are no UTF-8.
         if unicodedata.category(char)[0] == "C":

@@ -1,0 +1,139 @@
+"""The argument list and the environment of one container.
+
+Nothing here is quoted, and nothing may be: arguments travel as lists and never meet a shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway.errors import AppCode, ErrorDetail, GatewayError
+from gateway.jobs.params import Parameter, ParameterType, Params
+
+# execve(2): one string is at most 32 pages (MAX_ARG_STRLEN, 131,072 bytes with its NUL), and all
+# strings and their pointers at most a quarter of the stack limit (2 MiB of the usual 8). The
+# runtime adds prefixes to environment names and the node its own environment: room is left.
+MAX_STRING_BYTES = 130_000
+MAX_TOTAL_BYTES = 1_048_576
+_POINTER = 8
+
+
+class Rendered(NamedTuple):
+    """What follows the entrypoint, and what is set in the environment."""
+
+    args: list[str]
+    environment: dict[str, str]
+
+
+def render(
+    params: Params, files: Sequence[str], *, number: int = 0, manifest: str | None = None
+) -> Rendered:
+    """Make the arguments and the environment of one container.
+
+    Parameters
+    ----------
+    params
+        Of the job.
+    files
+        Paths of this container's input files inside the container, in order; at least one.
+    number
+        The container's number, from 0.
+    manifest
+        Path of its manifest inside the container, where a parameter asks for one.
+
+    Raises
+    ------
+    GatewayError
+        REQUEST_VALIDATION when a file name cannot stand in a comma-separated list, or when the
+        whole is more than Linux can start a program with.
+    """
+    args: list[str] = []
+    for index, item in enumerate(params.args or ()):
+        if isinstance(item, Parameter):
+            values = _values(item, files, number, manifest, ("params", "args", index))
+            args.extend(_with_flag(item, values))
+        else:
+            args.append(item)
+    environment: dict[str, str] = {}
+    for name, item in (params.environment or {}).items():
+        if isinstance(item, Parameter):
+            place = ("params", "environment", name)
+            (environment[name],) = _values(item, files, number, manifest, place)
+        else:
+            environment[name] = item
+    _check_size(args, environment, number, params.input_mount_point)
+    return Rendered(args, environment)
+
+
+def _values(
+    item: Parameter,
+    files: Sequence[str],
+    number: int,
+    manifest: str | None,
+    place: tuple[str | int, ...],
+) -> list[str]:
+    if item.type is ParameterType.CONTAINER_NUMBER:
+        return [f"{item.container_num_prefix or ''}{number}{item.container_num_suffix or ''}"]
+    if item.type is ParameterType.MANIFEST_FILE:
+        if manifest is None:
+            raise ValueError("a parameter asks for a manifest, and none was given")
+        return [manifest]
+    if not item.comma_separated:
+        return list(files)
+    for file in files:
+        if "," in file:
+            raise _refuse(
+                place,
+                f"{file!r} has a comma and cannot stand in a comma-separated list; use "
+                "space_separated_list or repeat_parameter in args, or copy the object to another "
+                "key",
+            )
+    return [",".join(files)]
+
+
+def _with_flag(item: Parameter, values: list[str]) -> list[str]:
+    """Put the flag before the values: before each one where it repeats, else before the first."""
+    flag = item.flag
+    if flag is None:
+        return values
+    glued = flag.endswith("=")
+    if item.repeats:
+        if glued:
+            return [flag + value for value in values]
+        return [part for value in values for part in (flag, value)]
+    return [flag + values[0], *values[1:]] if glued else [flag, *values]
+
+
+def _check_size(args: list[str], environment: dict[str, str], number: int, mount: str) -> None:
+    remedy = (
+        f"use more containers (num_containers) with fewer files each, or let the program read the "
+        f"directory {mount}"
+    )
+    total = 0
+    strings = [(("params", "args"), arg) for arg in args] + [
+        (("params", "environment", name), f"{name}={value}") for name, value in environment.items()
+    ]
+    for place, text in strings:
+        size = len(text.encode("utf-8")) + 1
+        if size > MAX_STRING_BYTES:
+            raise _refuse(
+                place,
+                f"one string for container {number} has {size} bytes, and Linux passes at most "
+                f"{MAX_STRING_BYTES} in one; in args use space_separated_list or "
+                f"repeat_parameter, or {remedy}",
+            )
+        total += size + _POINTER
+    if total > MAX_TOTAL_BYTES:
+        raise _refuse(
+            ("params",),
+            f"arguments and environment of container {number} have {total} bytes, and at most "
+            f"{MAX_TOTAL_BYTES} can be passed to a program; {remedy}",
+        )
+
+
+def _refuse(place: tuple[str | int, ...], text: str) -> GatewayError:
+    where = ".".join(str(part) for part in place)
+    return GatewayError(
+        AppCode.REQUEST_VALIDATION, f"{where}: {text}", (ErrorDetail(place, text),)
+    )
