@@ -44,16 +44,16 @@ def error_at(text: str, *where: str | int) -> PydanticCustomError:
     return PydanticCustomError("value_error", "{text}", {"text": text, "at": where})
 
 
-def check_text(text: str, most: int, also: str = "") -> str:
-    """Take 1 to `most` characters of which none is a control character, but those of `also`.
+def check_text(text: str, most: int, also: str = "", least: int = 1) -> str:
+    """Take `least` to `most` characters of which none is a control character, but for `also`.
 
     Raises
     ------
     ValueError
         With the rule, and the position of the character.
     """
-    if not 1 <= len(text) <= most:
-        raise ValueError(f"must have 1 to {most} characters, not {len(text)}")
+    if not least <= len(text) <= most:
+        raise ValueError(f"must have {least} to {most} characters, not {len(text)}")
     for position, char in enumerate(text):
         category = unicodedata.category(char)
         if (category[0] == "C" or category in ("Zl", "Zp")) and char not in also:
@@ -64,8 +64,8 @@ def check_text(text: str, most: int, also: str = "") -> str:
     return text
 
 
-def _text(most: int, also: str = "") -> AfterValidator:
-    return AfterValidator(lambda text: check_text(text, most, also))
+def _text(most: int, also: str = "", least: int = 1) -> AfterValidator:
+    return AfterValidator(lambda text: check_text(text, most, also, least))
 
 
 def _pattern(pattern: str, rule: str) -> AfterValidator:
@@ -209,7 +209,7 @@ LabelKey = Annotated[
         "a label's key: 1 to 63 letters, digits and _ . / -, with a letter or digit at both ends",
     ),
 ]
-LabelValue = Annotated[str, _text(255)]
+LabelValue = Annotated[str, _text(255, least=0)]
 Script = Annotated[str, _text(65536, also="\t\n\r")]
 SlurmName = Annotated[str, _pattern(_SLURM_NAME, _SLURM_RULE)]
 Constraint = Annotated[
