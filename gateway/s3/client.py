@@ -107,7 +107,7 @@ class ObjectStore:
             raise _encrypted(bucket, key)
         etag = head["ETag"].strip('"')
         size = head["ContentLength"]
-        crc = head.get("ChecksumCRC64NVME")
+        crc: str | None = head.get("ChecksumCRC64NVME")
         if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or (crc is not None and "-" in crc):
             crc = None
         parts = self._part_sizes(bucket, key, size, etag) if "-" in etag else None

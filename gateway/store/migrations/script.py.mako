@@ -3,7 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-import sqlmodel
 
 import gateway.store.tables
 
