@@ -104,7 +104,7 @@ def submissions(session: Session, job_ids: int | Sequence[int]) -> list[Submissi
     """Return the Slurm submissions of a job or of many, in order."""
     wanted = [job_ids] if isinstance(job_ids, int) else list(job_ids)
     query = select(Submission).where(col(Submission.job_id).in_(wanted))
-    return list(session.exec(query.order_by(col(Submission.job_id), Submission.number)))
+    return list(session.exec(query.order_by(col(Submission.job_id), col(Submission.number))))
 
 
 def submissions_in(session: Session, site: str, state: str) -> list[tuple[Submission, Job]]:

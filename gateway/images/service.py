@@ -1,0 +1,93 @@
+"""Approved images: looking them up, and approving them."""
+
+from __future__ import annotations
+
+from gateway.errors import AppCode, GatewayError
+from gateway.images.crane import Crane
+from gateway.images.names import ImageName, parse_image
+from gateway.store import images as store
+from gateway.store.db import Database
+from gateway.store.jobs import now
+from gateway.store.tables import Image
+
+
+class ImageRegistry:
+    """The images that jobs may use."""
+
+    def __init__(self, database: Database, crane: Crane) -> None:
+        self._db = database
+        self._crane = crane
+
+    def everything(self) -> list[Image]:
+        """List all approved images."""
+        with self._db.read() as session:
+            return store.everything(session)
+
+    def get(self, text: str) -> Image:
+        """Find an approved image by a name as users write it.
+
+        Raises
+        ------
+        GatewayError
+            IMAGE_NAME_PARSE, or NO_SUCH_IMAGE saying who can approve it.
+        """
+        name = parse_image(text)
+        with self._db.read() as session:
+            found = store.find(session, name.name, tag=name.tag, digest=name.digest)
+        if found is None:
+            raise GatewayError(
+                AppCode.NO_SUCH_IMAGE,
+                f"The image {name.reference} is not approved here; ask an admin to run: "
+                f"cts admin image approve {name.reference}",
+            )
+        if name.tag is not None and name.digest is not None and found.tag != name.tag:
+            raise GatewayError(
+                AppCode.NO_SUCH_IMAGE, f"{name.name}@{name.digest} is approved with the tag {found.tag}, not {name.tag}."
+            )
+        return found
+
+    def approve(self, text: str, user: str) -> Image:
+        """Look an image up in its registry and record what it is now.
+
+        Raises
+        ------
+        GatewayError
+            IMAGE_NAME_PARSE, IMAGE_FETCH, IMAGE_NO_ENTRYPOINT, IMAGE_DIGEST_EXISTS, IMAGE_TAG_EXISTS.
+        """
+        name = parse_image(text)
+        digest = self._digest(name)
+        config = self._crane.config(name.pinned(digest))
+        if not config.entrypoint:
+            raise GatewayError(
+                AppCode.IMAGE_NO_ENTRYPOINT,
+                f"{name.reference} has no entrypoint, so there is no program to give a job's arguments to; "
+                "build it with an ENTRYPOINT.",
+            )
+        row = Image(
+            name=name.name, digest=digest, tag=name.tag, entrypoint=config.entrypoint, cmd=config.cmd,
+            workdir=config.workdir, registered_by=user, registered_on=now(),
+        )
+        with self._db.write() as session:
+            if store.find(session, name.name, digest=digest) is not None:
+                raise GatewayError(AppCode.IMAGE_DIGEST_EXISTS, f"{name.pinned(digest)} is approved already.")
+            old = store.find(session, name.name, tag=name.tag) if name.tag is not None else None
+            if old is not None:
+                raise GatewayError(
+                    AppCode.IMAGE_TAG_EXISTS,
+                    f"{name.name}:{name.tag} is approved as {old.digest}, and in its registry it is {digest} now; "
+                    f"approve the new one by its digest: {name.pinned(digest)}",
+                )
+            session.add(row)
+        return row
+
+    def _digest(self, name: ImageName) -> str:
+        if name.digest is None:
+            return self._crane.digest(name.reference)
+        if name.tag is None:
+            return self._crane.digest(name.pinned(name.digest))
+        found = self._crane.digest(f"{name.name}:{name.tag}")
+        if found != name.digest:
+            raise GatewayError(
+                AppCode.IMAGE_FETCH, f"{name.name}:{name.tag} is {found} in its registry, not {name.digest} as given."
+            )
+        return found

@@ -1,0 +1,267 @@
+"""The bodies of the wire protocol, as pydantic models: what the API answers and the client returns.
+
+Field names are the protocol's. Times have a zone; sizes are bytes, durations seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+WireState = Literal[
+    "created", "download_submitted", "job_submitting", "job_submitted", "upload_submitting",
+    "upload_submitted", "complete", "canceling", "canceled", "error_processing_submitting",
+    "error_processing_submitted", "error",
+]
+
+
+class Root(BaseModel):
+    """GET /."""
+
+    service_name: str
+    version: str
+    git_hash: str
+    server_time: datetime
+    notes: str
+
+
+class PathPermission(BaseModel):
+    """One path that the caller may use, and how."""
+
+    path: str
+    perm: Literal["read", "write"]
+
+
+class WhoAmI(BaseModel):
+    """GET /whoami. Empty `allowed_paths`: everywhere the service may."""
+
+    user: str
+    roles: list[str]
+    allowed_paths: list[PathPermission]
+
+
+class Site(BaseModel):
+    """One compute site."""
+
+    cluster: str
+    active: bool
+    available: bool
+    unavailable_reason: str | None
+    nodes: int
+    cpus_per_node: int
+    memory_per_node_gb: float
+    max_runtime_min: int
+    notes: list[str]
+
+
+class Sites(BaseModel):
+    """GET /sites."""
+
+    sites: list[Site]
+
+
+class ReadyLine(BaseModel):
+    """The state of one thing that the gateway depends on."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Ready(BaseModel):
+    """GET /ready."""
+
+    ready: bool
+    checks: list[ReadyLine]
+
+
+class Health(BaseModel):
+    """GET /health."""
+
+    status: str = "ok"
+
+
+class JobId(BaseModel):
+    """POST /jobs."""
+
+    job_id: str
+
+
+class TransitionTime(BaseModel):
+    """When a job came to a state; `phase` is the finer one."""
+
+    state: WireState
+    time: datetime
+    phase: str
+
+
+class JobStatus(BaseModel):
+    """GET /jobs/{id}/status."""
+
+    id: str
+    user: str
+    state: WireState
+    phase: str
+    reason: str | None = None
+    transition_times: list[TransitionTime]
+    admin_meta: dict[str, Any] = Field(default_factory=dict)
+
+
+class Image(BaseModel):
+    """An approved image."""
+
+    name: str
+    digest: str
+    tag: str | None
+    entrypoint: list[str]
+    refdata_id: str | None = None
+    default_refdata_mount_point: str | None = None
+    registered_by: str
+    registered_on: datetime
+
+
+class Images(BaseModel):
+    """GET /images."""
+
+    data: list[Image]
+
+
+class Output(BaseModel):
+    """An object that a job wrote and that was seen in S3."""
+
+    file: str
+    crc64nvme: str | None = None
+    size: int | None = None
+
+
+class JobPreview(JobStatus):
+    """A job in listings."""
+
+    name: str | None = None
+    job_input: dict[str, Any]
+    image: Image
+    input_file_count: int
+    output_file_count: int | None = None
+    cpu_hours: float | None = None
+    cpu_factor: float | None = None
+    max_memory: int | None = None
+    error: str | None = None
+    logpath: str | None = None
+    slurm_jobs: list[str] = Field(default_factory=list)
+    containers: dict[str, int] = Field(default_factory=dict)
+
+
+class Job(JobPreview):
+    """GET /jobs/{id}."""
+
+    outputs: list[Output] = Field(default_factory=list)
+
+
+class Jobs(BaseModel):
+    """GET /jobs."""
+
+    jobs: list[JobPreview]
+
+
+class ExitCodes(BaseModel):
+    """GET /jobs/{id}/exit_codes, by container number."""
+
+    exit_codes: list[int | None]
+
+
+class Container(BaseModel):
+    """One container of a job; `times` maps a phase to its begin and end."""
+
+    index: int
+    id: str
+    state: WireState
+    phase: str
+    exit_code: int | None = None
+    signal: int | None = None
+    slurm_job_id: str | None = None
+    slurm_state: str | None = None
+    node: str | None = None
+    times: dict[str, list[str | None]] = Field(default_factory=dict)
+    outputs: list[Output] = Field(default_factory=list)
+    error: str | None = None
+
+
+class Containers(BaseModel):
+    """GET /jobs/{id}/containers."""
+
+    containers: list[Container]
+
+
+class Script(BaseModel):
+    """The batch scripts that were submitted for a job."""
+
+    scripts: list[str]
+
+
+class AcctRow(BaseModel):
+    """One row of the accounting: a job, a container or a phase. Seconds, bytes; fractions of 1."""
+
+    JobID: str
+    JobName: str | None = None
+    User: str | None = None
+    Account: str | None = None
+    Site: str | None = None
+    Image: str | None = None
+    Digest: str | None = None
+    State: str | None = None
+    ExitCode: str | None = None
+    Submit: datetime | None = None
+    Start: datetime | None = None
+    End: datetime | None = None
+    Elapsed: float | None = None
+    NCPUS: int | None = None
+    ReqMem: int | None = None
+    MaxRSS: int | None = None
+    TotalCPU: float | None = None
+    NNodes: int | None = None
+    NodeList: str | None = None
+    SlurmID: str | None = None
+    Inputs: int | None = None
+    Outputs: int | None = None
+    InBytes: int | None = None
+    OutBytes: int | None = None
+    QueueWait: float | None = None
+    StageIn: float | None = None
+    StageOut: float | None = None
+    CPUEff: float | None = None
+    MemEff: float | None = None
+
+
+class AcctRows(BaseModel):
+    """GET /accounting."""
+
+    rows: list[AcctRow]
+
+
+class ValidationDetail(BaseModel):
+    """One mistake in a request: where, what, which rule."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ErrorInfo(BaseModel):
+    """What went wrong."""
+
+    httpcode: int
+    httpstatus: str
+    time: datetime
+    request_id: str
+    message: str
+    appcode: int | None = None
+    apperror: str | None = None
+    request_validation_detail: list[ValidationDetail] | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every 4xx and 5xx."""
+
+    error: ErrorInfo
