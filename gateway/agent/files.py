@@ -1,0 +1,309 @@
+"""The files that daemon and agent share: parsed once, here, and written so that nobody reads half.
+
+The contract is docs/node-protocol.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+Clock = Callable[[], float]
+_QUERY = re.compile(r"\?[^\s'\"<>]*")
+
+
+class ContractError(Exception):
+    """A file of the daemon is not what docs/node-protocol.md says."""
+
+
+def redact(text: str) -> str:
+    """Return the text without what follows a question mark: a presigned URL's query is a secret."""
+    return _QUERY.sub("?…", text)
+
+
+def utc(seconds: float) -> str:
+    """Return a moment (seconds since 1970) in ISO 8601, UTC, with milliseconds."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds * 1000) % 1000:03d}Z"
+
+
+def write_json(path: Path, document: Mapping[str, object]) -> None:
+    """Write a file (0600) under a temporary name in its directory, sync and rename it."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(json.dumps(document, ensure_ascii=True).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class Fields:
+    """A JSON object whose members are read with their type."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise ContractError(f"{where}: an object is expected")
+        self._value: Dict[str, Any] = value
+        self._where = where
+
+    def _get(self, name: str, kinds: Tuple[type, ...]) -> Any:
+        value = self._value.get(name)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ContractError(f"{self._where}: {name!r} is missing or of the wrong type")
+        return value
+
+    def text(self, name: str) -> str:
+        """Return a string member."""
+        return str(self._get(name, (str,)))
+
+    def text_or_none(self, name: str) -> Optional[str]:
+        """Return a string member; None where it is null or not there."""
+        return None if self._value.get(name) is None else self.text(name)
+
+    def whole(self, name: str) -> int:
+        """Return an integer member."""
+        return int(self._get(name, (int,)))
+
+    def whole_or_none(self, name: str) -> Optional[int]:
+        """Return an integer member; None where it is null or not there."""
+        return None if self._value.get(name) is None else self.whole(name)
+
+    def number(self, name: str) -> float:
+        """Return a number member."""
+        return float(self._get(name, (int, float)))
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean member."""
+        return bool(self._get(name, (bool,)))
+
+    def texts(self, name: str) -> Tuple[str, ...]:
+        """Return a list of strings; an absent or null one is empty."""
+        if self._value.get(name) is None:
+            return ()
+        values = self._get(name, (list,))
+        if not all(isinstance(value, str) for value in values):
+            raise ContractError(f"{self._where}: {name!r} must hold strings")
+        return tuple(values)
+
+    def wholes(self, name: str) -> Optional[Tuple[int, ...]]:
+        """Return a list of integers, or None."""
+        if self._value.get(name) is None:
+            return None
+        return tuple(int(value) for value in self._get(name, (list,)))
+
+    def pairs(self, name: str) -> Dict[str, str]:
+        """Return an object of strings; an absent one is empty."""
+        if self._value.get(name) is None:
+            return {}
+        return {str(key): str(value) for key, value in self._get(name, (dict,)).items()}
+
+    def inner(self, name: str) -> Fields:
+        """Return an object member."""
+        return Fields(self._get(name, (dict,)), f"{self._where}: {name}")
+
+    def inner_or_none(self, name: str) -> Optional[Fields]:
+        """Return an object member, or None."""
+        return None if self._value.get(name) is None else self.inner(name)
+
+    def each(self, name: str) -> List[Fields]:
+        """Return a list of objects; an absent or null one is empty."""
+        if self._value.get(name) is None:
+            return []
+        return [Fields(v, f"{self._where}: {name}") for v in self._get(name, (list,))]
+
+
+def read_fields(path: Path) -> Fields:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ContractError
+        When the file is not JSON or not an object.
+    """
+    try:
+        return Fields(json.loads(path.read_text(encoding="utf-8")), path.name)
+    except ValueError as exc:
+        raise ContractError(f"{path.name} is not JSON") from exc
+
+
+@dataclass(frozen=True)
+class Image:
+    """The image of a job; `reference` is by digest."""
+
+    reference: str
+    digest: str
+    entrypoint: Tuple[str, ...]
+    cmd: Tuple[str, ...]
+    workdir: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the containers of a job have in common (job.json). Memory and sizes in bytes."""
+
+    job_id: int
+    token: str = field(repr=False)
+    mailbox: Path
+    job_dir: Path
+    agent: str
+    python: str
+    image: Image
+    image_cache: Path
+    apptainer: str
+    apptainer_flags: Tuple[str, ...]
+    no_https: bool
+    input_mount_point: str
+    output_mount_point: str
+    cpus: int
+    run_memory_mb: Optional[int]
+    runtime_seconds: int
+    grace_seconds: int
+    scratch: Optional[str]
+    max_log_size: int
+    ca_file: Optional[str]
+    insecure: bool
+    part_size: int
+
+
+def _versioned(path: Path) -> Fields:
+    fields = read_fields(path)
+    if fields.whole("version") != 1:
+        raise ContractError(f"{path.name} is of another version than 1")
+    return fields
+
+
+def read_job(path: Path) -> Job:
+    """Read job.json."""
+    f = _versioned(path)
+    image, s3 = f.inner("image"), f.inner("s3")
+    return Job(
+        job_id=f.whole("job_id"),
+        token=f.text("token"),
+        mailbox=Path(f.text("mailbox")),
+        job_dir=Path(f.text("job_dir")),
+        agent=f.text("agent"),
+        python=f.text("python"),
+        image=Image(
+            image.text("reference"),
+            image.text("digest"),
+            image.texts("entrypoint"),
+            image.texts("cmd"),
+            image.text_or_none("workdir") or "/",
+        ),
+        image_cache=Path(f.text("image_cache")),
+        apptainer=f.text("apptainer"),
+        apptainer_flags=f.texts("apptainer_flags"),
+        no_https=f.flag("no_https"),
+        input_mount_point=f.text("input_mount_point"),
+        output_mount_point=f.text("output_mount_point"),
+        cpus=f.whole("cpus"),
+        run_memory_mb=f.whole_or_none("run_memory_mb"),
+        runtime_seconds=f.whole("runtime_seconds"),
+        grace_seconds=f.whole("grace_seconds"),
+        scratch=f.text_or_none("scratch"),
+        max_log_size=f.whole("max_log_size"),
+        ca_file=s3.text_or_none("ca_file"),
+        insecure=s3.flag("insecure"),
+        part_size=s3.whole("part_size"),
+    )
+
+
+@dataclass(frozen=True)
+class Input:
+    """An object to fetch; `path` is relative to the input directory, `etag` without quotes."""
+
+    id: int
+    path: str
+    size: int
+    etag: str
+    part_sizes: Optional[Tuple[int, ...]]
+    crc64nvme: Optional[str]
+
+
+@dataclass(frozen=True)
+class Container:
+    """What one container is given (container.json)."""
+
+    args: Tuple[str, ...]
+    environment: Dict[str, str]
+    inputs: Tuple[Input, ...]
+
+
+def read_container(path: Path) -> Container:
+    """Read container.json."""
+    f = _versioned(path)
+    inputs = tuple(
+        Input(
+            i.whole("id"),
+            i.text("path"),
+            i.whole("size"),
+            i.text("etag"),
+            i.wholes("part_sizes"),
+            i.text_or_none("crc64nvme"),
+        )
+        for i in f.each("inputs")
+    )
+    return Container(f.texts("args"), f.pairs("environment"), inputs)
+
+
+@dataclass(frozen=True)
+class Output:
+    """An object that was uploaded; `md5` in hex, `crc64nvme` in base64."""
+
+    path: str
+    size: int
+    etag: str
+    md5: str
+    crc64nvme: Optional[str]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """How a step ended; the batch process composes result.json of three of these."""
+
+    outcome: str
+    exit_code: Optional[int] = None
+    signal: Optional[int] = None
+    error: Optional[str] = None
+    transferred: int = 0
+    image_cached: bool = False
+    outputs: Tuple[Output, ...] = ()
+    log_truncated: bool = False
+
+    def write(self, path: Path) -> None:
+        """Write this as a step file."""
+        write_json(path, asdict(self))
+
+
+def read_step(path: Path) -> StepResult:
+    """Read a step file."""
+    f = read_fields(path)
+    return StepResult(
+        outcome=f.text("outcome"),
+        exit_code=f.whole_or_none("exit_code"),
+        signal=f.whole_or_none("signal"),
+        error=f.text_or_none("error"),
+        transferred=f.whole("transferred"),
+        image_cached=f.flag("image_cached"),
+        outputs=tuple(
+            Output(
+                o.text("path"),
+                o.whole("size"),
+                o.text("etag"),
+                o.text("md5"),
+                o.text_or_none("crc64nvme"),
+            )
+            for o in f.each("outputs")
+        ),
+        log_truncated=f.flag("log_truncated"),
+    )

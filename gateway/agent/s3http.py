@@ -1,0 +1,265 @@
+"""HTTP to presigned URLs: kept-alive connections a thread, errors sorted by what to do about them.
+
+No text of an error holds a URL: its query is a secret.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import re
+import socket
+import ssl
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterator, Mapping, Optional, Tuple, TypeVar
+from urllib.parse import urlsplit
+
+from .files import Clock
+from .mailbox import Stop
+
+T = TypeVar("T")
+CHUNK = 256 * 1024
+_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+_AGAIN = {"RequestTimeout", "BadDigest", "SlowDown", "InternalError", "OperationAborted"}
+_EXPIRED = {"ExpiredToken", "TokenRefreshRequired"}
+
+
+class Transient(Exception):
+    """Worth another attempt."""
+
+
+class Denied(Exception):
+    """The URL is not, or no longer, good: a new grant may be."""
+
+
+class Changed(Exception):
+    """The object is another one than was asked for (412)."""
+
+
+class Refused(Exception):
+    """The storage said no for good; the text is for the user."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Bounds of patience, in seconds; below `floor_bytes` in `window` a transfer has stalled."""
+
+    attempts: int = 8
+    first: float = 0.5
+    longest: float = 30.0
+    timeout: float = 30.0
+    window: float = 60.0
+    floor_bytes: int = 64 * 1024
+
+
+class Pace:
+    """Raises Transient when a transfer crawls."""
+
+    def __init__(self, policy: Policy, clock: Clock = time.monotonic) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._begin = clock()
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        """Count bytes that went over the line."""
+        self._count += count
+        now = self._clock()
+        if now - self._begin >= self._policy.window:
+            if self._count < self._policy.floor_bytes:
+                raise Transient(f"stalled: {self._count} bytes in {now - self._begin:.0f} s")
+            self._begin, self._count = now, 0
+
+
+def persist(
+    action: Callable[[], T],
+    stop: Stop,
+    policy: Policy,
+    what: str,
+    jitter: Callable[[], float] = random.random,
+) -> T:
+    """Do an action until it works, with back-off and jitter between attempts.
+
+    Raises
+    ------
+    Transient
+        That of the last attempt; other exceptions pass at once.
+    """
+    for attempt in range(policy.attempts):
+        try:
+            return action()
+        except Transient as exc:
+            if attempt + 1 == policy.attempts:
+                raise
+            wait = min(policy.longest, policy.first * 2**attempt) * (0.5 + jitter() / 2)
+            print(f"{what}: {exc}; again in {wait:.1f} s", file=sys.stderr, flush=True)
+            stop.pause(wait)
+    raise Transient("no attempt was made")
+
+
+def error_code(body: bytes) -> str:
+    """Return the code in an S3 error body, or an empty text."""
+    found = _CODE.search(body)
+    return "" if found is None else found.group(1).decode()
+
+
+def raise_for(status: int, body: bytes) -> None:
+    """Raise what an answer that is no success means (S3 API reference, Error responses)."""
+    code = error_code(body)
+    text = f"the storage answered {status}{' ' + code if code else ''}"
+    if status == 412:
+        raise Changed(text)
+    if code in _AGAIN or status in (408, 409, 429) or (status >= 500 and status != 501):
+        raise Transient(text)
+    if status in (401, 403) or code in _EXPIRED:
+        raise Denied(text)
+    raise Refused(text, code or str(status))
+
+
+class Line:
+    """Connections to the storage, kept alive, one a thread and host."""
+
+    def __init__(self, ca_file: Optional[str], *, insecure: bool, policy: Policy) -> None:
+        self.policy = policy
+        self._ca_file = ca_file
+        self._insecure = insecure
+        self._local = threading.local()
+        self._context: Optional[ssl.SSLContext] = None
+        self._lock = threading.Lock()
+
+    def _tls(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._context is None:
+                context = ssl.create_default_context(cafile=self._ca_file)
+                if self._insecure:
+                    context.check_hostname = False
+                    context.verify_mode = ssl.CERT_NONE
+                self._context = context
+            return self._context
+
+    def _connection(self, scheme: str, host: str) -> Tuple[http.client.HTTPConnection, bool]:
+        kept: Dict[Tuple[str, str], http.client.HTTPConnection]
+        kept = self._local.__dict__.setdefault("kept", {})
+        connection = kept.get((scheme, host))
+        if connection is None:
+            timeout = self.policy.timeout
+            if scheme == "https":
+                connection = http.client.HTTPSConnection(
+                    host, timeout=timeout, context=self._tls()
+                )
+            else:
+                connection = http.client.HTTPConnection(host, timeout=timeout)
+            kept[(scheme, host)] = connection
+        return connection, connection.sock is not None
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Optional[Callable[[], Iterator[bytes]]] = None,
+        length: Optional[int] = None,
+    ) -> http.client.HTTPResponse:
+        """Send a request with exactly these headers (and Host, Content-Length).
+
+        `body` makes the chunks, anew each time it is called; `length` counts their bytes. The answer
+        must be read to its end or closed by `drop`.
+
+        Raises
+        ------
+        Transient
+            When the connection fails.
+        Refused
+            When the storage's certificate is not trusted or the URL is none.
+        """
+        parts = urlsplit(url)
+        target = parts.path or "/"
+        if parts.query:
+            target += "?" + parts.query
+        for last in (False, True):
+            connection, reused = self._connection(parts.scheme, parts.netloc)
+            try:
+                return self._exchange(connection, method, target, headers, body, length)
+            except ssl.SSLCertVerificationError as exc:
+                connection.close()
+                raise Refused(
+                    f"the storage's certificate is not trusted: {exc.verify_message}"
+                ) from None
+            except http.client.InvalidURL:
+                connection.close()
+                raise Refused("the gateway granted something that is no URL") from None
+            except (OSError, http.client.HTTPException) as exc:
+                connection.close()
+                # A connection that was kept alive may have been closed meanwhile: no fault of now.
+                if not reused or last:
+                    raise Transient(describe(exc)) from None
+        raise Transient("no connection")
+
+    @staticmethod
+    def _exchange(
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: Optional[Callable[[], Iterator[bytes]]],
+        length: Optional[int],
+    ) -> http.client.HTTPResponse:
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        for name, value in headers.items():
+            if name.lower() not in ("host", "content-length"):
+                connection.putheader(name, value)
+        if length is not None:
+            connection.putheader("Content-Length", str(length))
+        connection.endheaders()
+        if connection.sock is not None:
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if body is not None:
+            try:
+                for chunk in body():
+                    connection.send(chunk)
+            except (BrokenPipeError, ConnectionResetError):
+                # The server may have answered before it read all; its answer says why.
+                response = connection.getresponse()
+                if response.status < 400:
+                    raise
+                return response
+        return connection.getresponse()
+
+    def drop(self, response: http.client.HTTPResponse, url: str) -> None:
+        """Give up an answer that was not read to its end, and its connection."""
+        response.close()
+        parts = urlsplit(url)
+        self._connection(parts.scheme, parts.netloc)[0].close()
+
+    def finish(self, response: http.client.HTTPResponse, url: str) -> bytes:
+        """Read a short answer to its end, for its error or its XML.
+
+        Raises
+        ------
+        Transient
+            When the connection fails.
+        """
+        try:
+            body = response.read(1 << 20)
+            if response.read1(1):
+                self.drop(response, url)
+        except (OSError, http.client.HTTPException) as exc:
+            self.drop(response, url)
+            raise Transient(describe(exc)) from None
+        return body
+
+
+def describe(exc: Exception) -> str:
+    """Return a short text of a connection's failure, without any URL."""
+    if isinstance(exc, TimeoutError):
+        return "the storage did not answer in time"
+    if isinstance(exc, OSError) and exc.strerror:
+        return f"connection to the storage: {exc.strerror}"
+    return f"connection to the storage: {type(exc).__name__}"

@@ -1,0 +1,324 @@
+"""Stage-out: hash the outputs, ask for URLs, upload and compare what S3 says it has."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set
+from urllib.parse import parse_qs, urlsplit
+
+from . import crc64
+from .complete import complete
+from .files import Fields, Job, Output
+from .hashing import Digest, b64
+from .mailbox import Mailbox, NoAnswer, Stop, Stopped
+from .outputs import Found, stamp
+from .s3http import (
+    CHUNK, Changed, Denied, Line, Pace, Policy, Refused, Transient, persist, raise_for,
+)  # fmt: skip
+
+BATCH = 500
+WORKERS = 16
+HASHERS = 4
+_RENEWALS = 2
+
+
+class StageOutError(Exception):
+    """An output cannot be uploaded; the text is for the user."""
+
+
+@dataclass(frozen=True)
+class _Put:
+    url: str
+    headers: Dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Grant:
+    """One PUT, or the PUTs of parts (by number) and the POST that completes them."""
+
+    put: Optional[_Put]
+    parts: Dict[int, _Put]
+    complete: Optional[_Put]
+
+    @property
+    def upload_id(self) -> Optional[str]:
+        """Which multipart upload this is of."""
+        if self.complete is None:
+            return None
+        found = parse_qs(urlsplit(self.complete.url).query).get("uploadId")
+        return found[0] if found else None
+
+
+def _put(fields: Fields) -> _Put:
+    return _Put(fields.text("url"), fields.pairs("headers"))
+
+
+def _grants(answer: Fields) -> Dict[str, _Grant]:
+    grants = {}
+    for entry in answer.each("outputs"):
+        single, multi = entry.inner_or_none("put"), entry.inner_or_none("multipart")
+        grants[entry.text("path")] = _Grant(
+            put=None if single is None else _put(single),
+            parts={} if multi is None else {p.whole("number"): _put(p) for p in multi.each("parts")},
+            complete=None if multi is None else _put(multi.inner("complete")),
+        )
+    return grants
+
+
+@dataclass
+class _Item:
+    """An output on its way."""
+
+    found: Found
+    digest: Digest
+    multipart: bool
+    grant: Optional[_Grant] = None
+    renewals: int = 0
+    uploaded: Set[int] = field(default_factory=set)
+    waiting: int = 0
+    error: Optional[Exception] = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def request(self) -> Dict[str, object]:
+        """Return what a stage-out request says of it."""
+        parts = [b64(part) for part in self.digest.parts] if self.multipart else None
+        return {
+            "path": self.found.path,
+            "size": self.found.size,
+            "md5": b64(self.digest.md5),
+            "crc64nvme": self.digest.crc,
+            "part_md5s": parts,
+        }
+
+
+class Uploader:
+    """Uploads the outputs of one container; `outputs` and `errors` tell how far it came."""
+
+    def __init__(
+        self,
+        job: Job,
+        mailbox: Mailbox,
+        stop: Stop,
+        progress: Callable[[int], None],
+        policy: Optional[Policy] = None,
+    ) -> None:
+        self._part_size = job.part_size
+        self._mailbox = mailbox
+        self._stop = stop
+        self._progress = progress
+        self._policy = policy or Policy()
+        self._line = Line(job.ca_file, insecure=job.insecure, policy=self._policy)
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="put")
+        self._hashers = ThreadPoolExecutor(HASHERS, thread_name_prefix="md5")
+        self._lock = threading.Lock()
+        self._open: Set[Future[None]] = set()
+        self.outputs: List[Output] = []
+        self.errors: List[str] = []
+
+    def send(self, files: Sequence[Found]) -> None:
+        """Upload what can be uploaded; one that fails does not keep back the others.
+
+        Raises
+        ------
+        Stopped
+            When an end was asked for.
+        """
+        try:
+            hashed = [self._hashers.submit(self._hash, found) for found in files]
+            for start in range(0, len(hashed), BATCH):
+                items: List[_Item] = []
+                for future in hashed[start : start + BATCH]:
+                    self._await(future)
+                    try:
+                        items.append(future.result())
+                    except (StageOutError, OSError) as exc:
+                        self._fail(str(exc))
+                self._settle(BATCH // 2)
+                self._ask(items)
+            self._settle(0)
+        finally:
+            self._pool.shutdown(wait=False)
+            self._hashers.shutdown(wait=False)
+
+    def _await(self, future: Future[_Item]) -> None:
+        while not wait([future], timeout=0.1).done:
+            self._stop.check()
+
+    def _settle(self, most: int) -> None:
+        while True:
+            with self._lock:
+                if len(self._open) <= most:
+                    return
+                waiting = set(self._open)
+            done, _ = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
+            with self._lock:
+                self._open -= done
+            for future in done:
+                future.result()
+            self._stop.check()
+
+    def _fail(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+        with self._lock:
+            self.errors.append(text)
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        with self._lock:
+            self._open.add(self._pool.submit(work))
+
+    def _hash(self, found: Found) -> _Item:
+        multipart = found.size > self._part_size
+        sizes: Optional[List[int]] = None
+        if multipart:
+            sizes = [
+                min(self._part_size, found.size - at) for at in range(0, found.size, self._part_size)
+            ]
+        digest = Digest(whole=True, part_sizes=sizes, crc=crc64.native() is not None)
+        for chunk in self._read(found, 0, found.size, 1 << 20):
+            digest.update(chunk)
+        return _Item(found, digest, multipart)
+
+    def _read(self, found: Found, begin: int, end: int, chunk: int) -> Iterator[bytes]:
+        handle = os.open(found.real, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            self._unchanged(found, os.fstat(handle))
+            file.seek(begin)
+            left = end - begin
+            while left > 0:
+                self._stop.check()
+                data = file.read(min(chunk, left))
+                if not data:
+                    break
+                left -= len(data)
+                yield data
+            self._unchanged(found, os.fstat(handle))
+
+    @staticmethod
+    def _unchanged(found: Found, now: os.stat_result) -> None:
+        if stamp(now) != found.stamp:
+            raise StageOutError(f"the output {found.path!r} changed while it was uploaded")
+
+    def _ask(self, items: Sequence[_Item]) -> None:
+        if not items:
+            return
+        wanted = [item.request() for item in items]
+        try:
+            grants = _grants(self._mailbox.ask("stage-out", self._stop, outputs=wanted))
+        except NoAnswer as exc:
+            self._fail(str(exc))
+            return
+        for item in items:
+            self._start(item, grants.get(item.found.path))
+
+    def _start(self, item: _Item, grant: Optional[_Grant]) -> None:
+        path = item.found.path
+        if grant is None or (grant.complete is not None) != item.multipart:
+            self._fail(f"the output {path!r}: the gateway granted no upload")
+            return
+        if item.multipart and set(grant.parts) != set(range(1, len(item.digest.parts) + 1)):
+            self._fail(f"the output {path!r}: the gateway granted other parts than were asked for")
+            return
+        if item.grant is not None and item.grant.upload_id != grant.upload_id:
+            item.uploaded.clear()
+        item.grant, item.error = grant, None
+        if not item.multipart:
+            item.waiting = 1
+            self._submit(lambda: self._work(item, 0))
+            return
+        left = [number for number in grant.parts if number not in item.uploaded]
+        item.waiting = max(1, len(left))
+        for number in left or [0]:
+            self._submit(lambda number=number: self._work(item, number))  # type: ignore[misc]
+
+    def _work(self, item: _Item, number: int) -> None:
+        """Upload a part (or, 0, a single object); whoever is the last of an item ends it."""
+        try:
+            if item.error is None:
+                if not item.multipart:
+                    self._single(item)
+                elif number:
+                    self._part(item, number)
+        except Stopped:
+            raise
+        except (StageOutError, Denied, Changed, Refused, Transient, OSError) as exc:
+            with item.lock:
+                item.error = item.error or exc
+        with item.lock:
+            item.waiting -= 1
+            if item.waiting:
+                return
+        if item.error is None and item.multipart:
+            try:
+                self._complete(item)
+            except (StageOutError, Denied, Changed, Refused, Transient) as exc:
+                item.error = exc
+        self._end(item)
+
+    def _end(self, item: _Item) -> None:
+        path = item.found.path
+        if isinstance(item.error, Denied) and item.renewals < _RENEWALS:
+            item.renewals += 1
+            self._ask([item])
+        elif isinstance(item.error, StageOutError):
+            self._fail(str(item.error))
+        elif item.error is not None:
+            self._fail(f"the output {path!r} could not be uploaded: {item.error}")
+        else:
+            digest, size = item.digest, item.found.size
+            output = Output(path, size, digest.etag, digest.md5.hex(), digest.crc)
+            with self._lock:
+                self.outputs.append(output)
+
+    def _send(self, item: _Item, put: _Put, begin: int, end: int, expected: str) -> None:
+        what = f"output {item.found.path!r}"
+
+        def attempt() -> None:
+            pace = Pace(self._policy)
+            sent = 0
+
+            def body() -> Iterator[bytes]:
+                nonlocal sent
+                sent = 0
+                for chunk in self._read(item.found, begin, end, CHUNK):
+                    yield chunk
+                    sent += len(chunk)
+                    pace.add(len(chunk))
+
+            response = self._line.open("PUT", put.url, put.headers, body, end - begin)
+            answer = self._line.finish(response, put.url)
+            if sent != end - begin:
+                self._line.drop(response, put.url)  # answered early: the line is out of step
+            if response.status != 200:
+                raise_for(response.status, answer)
+            etag = (response.getheader("ETag") or "").strip('"')
+            if etag != expected:
+                raise Transient(f"S3 has the ETag {etag[:64]!r} where {expected!r} is right")
+
+        persist(attempt, self._stop, self._policy, what)
+        self._progress(end - begin)
+
+    def _single(self, item: _Item) -> None:
+        assert item.grant is not None and item.grant.put is not None  # noqa: S101,PT018 - by _start
+        self._send(item, item.grant.put, 0, item.found.size, item.digest.etag)
+        self._unchanged(item.found, item.found.real.lstat())
+
+    def _part(self, item: _Item, number: int) -> None:
+        assert item.grant is not None  # noqa: S101 - by _start
+        begin = (number - 1) * self._part_size
+        end = min(begin + self._part_size, item.found.size)
+        md5 = item.digest.parts[number - 1].hex()
+        self._send(item, item.grant.parts[number], begin, end, md5)
+        with item.lock:
+            item.uploaded.add(number)
+
+    def _complete(self, item: _Item) -> None:
+        assert item.grant is not None and item.grant.complete is not None  # noqa: S101,PT018
+        post = item.grant.complete
+        self._unchanged(item.found, item.found.real.lstat())
+        what = f"output {item.found.path!r}"
+        parts, etag = item.digest.parts, item.digest.etag
+        complete(self._line, post.url, post.headers, parts, etag, self._stop, what)

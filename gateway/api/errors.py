@@ -1,0 +1,69 @@
+"""The one place where errors become bodies: the same shape for every 4xx and 5xx, whatever raised them."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from gateway import wire
+from gateway.errors import AppCode, ErrorDetail, GatewayError
+
+log = structlog.get_logger()
+
+
+def error_response(
+    request: Request, status: int, message: str, code: AppCode | None = None, details: Sequence[ErrorDetail] = ()
+) -> JSONResponse:
+    """Build the error body of the protocol."""
+    identifier = str(getattr(request.state, "request_id", ""))
+    info = wire.ErrorInfo(
+        httpcode=status, httpstatus=http.HTTPStatus(status).phrase, time=datetime.now(UTC), request_id=identifier,
+        message=message, appcode=code.code if code else None, apperror=code.title if code else None,
+        request_validation_detail=[
+            wire.ValidationDetail(loc=list(detail.loc), msg=detail.msg, type=detail.type) for detail in details
+        ] or None,
+    )
+    body = wire.ErrorBody(error=info).model_dump(mode="json", exclude_none=True)
+    return JSONResponse(body, status, headers={"X-Request-ID": identifier})
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+
+    @app.exception_handler(GatewayError)
+    def _gateway(request: Request, exc: GatewayError) -> Response:
+        return error_response(request, exc.code.http_status, exc.message, exc.code, exc.details)
+
+    @app.exception_handler(RequestValidationError)
+    def _validation(request: Request, exc: RequestValidationError) -> Response:
+        details = [ErrorDetail(tuple(row["loc"]), str(row["msg"]), str(row["type"])) for row in exc.errors()]
+        first = details[0]
+        where = ".".join(str(part) for part in first.loc)
+        return error_response(request, 400, f"{where}: {first.msg}", AppCode.REQUEST_VALIDATION, details)
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, exc: HTTPException) -> Response:
+        code = {404: AppCode.NOT_FOUND, 405: AppCode.UNSUPPORTED}.get(exc.status_code)
+        messages = {
+            404: f"There is nothing at {request.url.path}; /openapi.json lists what there is.",
+            405: f"{request.method} is not supported at {request.url.path}; /openapi.json lists what is.",
+        }
+        if code is None and exc.status_code < 500:
+            code = AppCode.ILLEGAL_PARAMETER
+        return error_response(request, exc.status_code, messages.get(exc.status_code, str(exc.detail)), code)
+
+
+async def last_resort(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Turn what nothing else caught into a 500 that tells nothing of the inside, and log it whole."""
+    try:
+        return await call_next(request)
+    except Exception:  # noqa: BLE001 - the border of the service
+        log.exception("api.bug", path=request.url.path, request_id=getattr(request.state, "request_id", ""))
+        return error_response(request, 500, "The gateway made a mistake; tell its admins this request id.")
