@@ -1,0 +1,109 @@
+"""ctsacct: the accounting of jobs, containers and phases, with sacct's habits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from gateway.cli import common
+from gateway.cli.common import EXIT_CODES, SOCKET, AsJson, Socket, command, connect, print_json
+from gateway.cli.slurmtime import parse_time
+from gateway.wire import AcctRow
+
+_DEFAULT = "JobID,JobName,User,Site,State,ExitCode,Elapsed,StageIn,StageOut,InBytes,OutBytes,MaxRSS,SlurmID"
+_SECONDS = ("Elapsed", "QueueWait", "StageIn", "StageOut", "TotalCPU")
+_BYTES = ("ReqMem", "MaxRSS", "InBytes", "OutBytes")
+_FIELDS = {name.lower(): name for name in AcctRow.model_fields}
+
+
+@command
+def ctsacct(
+    jobs: Annotated[str | None, typer.Option("-j", "--jobs", help="Jobs, containers or phases: 12,13_0,14_0.run")] = None,
+    users: Annotated[str | None, typer.Option("-u", "--user", help="One user's (admins).")] = None,
+    everyone: Annotated[bool, typer.Option("-a", "--allusers", help="Everyone's (admins).")] = False,
+    start: Annotated[str | None, typer.Option("-S", "--starttime", help="From this time: now-2days, midnight, 2026-01-31")] = None,
+    end: Annotated[str | None, typer.Option("-E", "--endtime", help="Until this time.")] = None,
+    state: Annotated[str | None, typer.Option("-s", "--state", help="Only jobs in these states.")] = None,
+    allocations: Annotated[bool, typer.Option("-X", "--allocations", help="Jobs alone, no containers or phases.")] = False,
+    fields: Annotated[str, typer.Option("-o", "--format", help="Fields, with %width: JobID%12,State")] = _DEFAULT,
+    noheader: Annotated[bool, typer.Option("-n", "--noheader", help="No line of titles.")] = False,
+    parsable2: Annotated[bool, typer.Option("-P", "--parsable2", help="Fields with | between them.")] = False,
+    parsable: Annotated[bool, typer.Option("-p", "--parsable", help="The same, and a | at the end.")] = False,
+    helpformat: Annotated[bool, typer.Option("-e", "--helpformat", help="List the fields.")] = False,
+    as_json: AsJson = False, socket: Socket = SOCKET,
+) -> None:
+    """Show accounting rows."""
+    if helpformat:
+        typer.echo(" ".join(AcctRow.model_fields))
+        return
+    columns = [_column(text) for text in fields.split(",") if text]
+    with connect(socket) as client:
+        rows = client.accounting(
+            user=users, everyone=everyone, start=_when("-S", start), end=_when("-E", end),
+            state=[word.lower() for word in state.split(",")] if state else None, job=jobs.split(",") if jobs else None,
+        )
+    if allocations:
+        rows = [row for row in rows if "_" not in row.JobID]
+    if as_json:
+        print_json(rows)
+        return
+    cells = [[_cell(row, name, raw=parsable or parsable2) for name, _ in columns] for row in rows]
+    titles = [name for name, _ in columns]
+    if parsable or parsable2:
+        for line in ([] if noheader else [titles]) + cells:
+            typer.echo("|".join(line) + ("|" if parsable else ""))
+        return
+    _aligned(titles, cells, [width for _, width in columns], header=not noheader)
+
+
+def _column(text: str) -> tuple[str, int | None]:
+    name, sign, width = text.strip().partition("%")
+    known = _FIELDS.get(name.lower())
+    if known is None or (sign and not width.lstrip("-").isdigit()):
+        common.fail(f"-o: there is no field {name!r}; the fields are: {' '.join(AcctRow.model_fields)}", common.BAD_INPUT)
+    return known, int(width) if sign else None
+
+
+def _when(option: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return parse_time(text, datetime.now().astimezone()).isoformat()
+    except ValueError as exc:
+        common.fail(f"{option}: {exc}", common.BAD_INPUT)
+
+
+def _cell(row: AcctRow, name: str, *, raw: bool) -> str:
+    value = getattr(row, name)
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+    if name in _SECONDS:
+        return common.duration(value)
+    if name in _BYTES and not raw:
+        return common.size(value)
+    return f"{value:.2f}" if isinstance(value, float) else common.clean(value).replace("|", "?" if raw else "|")
+
+
+def _aligned(titles: list[str], cells: list[list[str]], widths: list[int | None], *, header: bool) -> None:
+    natural = [max([len(title), *(len(line[n]) for line in cells)]) for n, title in enumerate(titles)]
+    lines = ([titles, ["-" * (abs(w) if w else n) for w, n in zip(widths, natural, strict=True)]] if header else []) + cells
+    for line in lines:
+        shown = []
+        for text, width, least in zip(line, widths, natural, strict=True):
+            if width is None:
+                shown.append(text.ljust(least))
+            else:
+                cut = text if len(text) <= abs(width) else text[: abs(width) - 1] + "+"
+                shown.append(cut.ljust(-width) if width < 0 else cut.rjust(width))
+        typer.echo(" ".join(shown).rstrip())
+
+
+def main() -> None:
+    """Run the command line."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(help=f"Show what jobs, their containers (1234_0) and phases (1234_0.run) took.\n\n{EXIT_CODES}")(ctsacct)
+    app()
