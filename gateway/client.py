@@ -31,7 +31,9 @@ class CtsError(Exception):
     `status` is the HTTP status, `appcode` the protocol's code (None for 5xx), `details` the places in the request.
     """
 
-    def __init__(self, status: int, message: str, appcode: int | None, details: list[wire.ValidationDetail]) -> None:
+    def __init__(
+        self, status: int, message: str, appcode: int | None, details: list[wire.ValidationDetail]
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -57,13 +59,22 @@ class Client:
     """
 
     def __init__(
-        self, socket: str = DEFAULT_SOCKET, *, url: str | None = None, token: str | None = None, timeout: float = 300
+        self,
+        socket: str = DEFAULT_SOCKET,
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = 300,
     ) -> None:
         self._where = url or socket
         transport = httpx.HTTPTransport(uds=socket) if url is None else None
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
-            base_url=url or "http://cts", transport=transport, headers=headers, timeout=timeout, trust_env=False
+            base_url=url or "http://cts",
+            transport=transport,
+            headers=headers,
+            timeout=timeout,
+            trust_env=False,
         )
 
     def __enter__(self) -> Client:
@@ -90,8 +101,12 @@ class Client:
         try:
             info = wire.ErrorBody.model_validate_json(response.content).error
         except ValueError as exc:
-            raise CtsError(response.status_code, f"HTTP {response.status_code} without an error body", None, []) from exc
-        raise CtsError(response.status_code, info.message, info.appcode, info.request_validation_detail or [])
+            raise CtsError(
+                response.status_code, f"HTTP {response.status_code} without an error body", None, []
+            ) from exc
+        raise CtsError(
+            response.status_code, info.message, info.appcode, info.request_validation_detail or []
+        )
 
     def _get(self, model: type[_Model], path: str, **params: Any) -> _Model:
         given = {key: value for key, value in params.items() if value is not None}
@@ -115,11 +130,18 @@ class Client:
 
     def submit(self, job: Mapping[str, Any]) -> str:
         """Submit a job (a JobInput of the protocol); returns its id."""
-        return wire.JobId.model_validate_json(self._call("POST", "/jobs", json=dict(job)).content).job_id
+        return wire.JobId.model_validate_json(
+            self._call("POST", "/jobs", json=dict(job)).content
+        ).job_id
 
     def jobs(
-        self, *, cluster: str | None = None, state: str | None = None, limit: int | None = None,
-        user: str | None = None, everyone: bool = False,
+        self,
+        *,
+        cluster: str | None = None,
+        state: str | None = None,
+        limit: int | None = None,
+        user: str | None = None,
+        everyone: bool = False,
     ) -> list[wire.JobPreview]:
         """Return the caller's jobs, the last updated first; `user` and `everyone` are for admins."""
         path = "/admin/jobs" if everyone or user is not None else "/jobs"
@@ -146,11 +168,18 @@ class Client:
         return self._get(wire.Script, f"/jobs/{quote(job_id)}/script").scripts
 
     def log(
-        self, job_id: str, container: int, stream: str = "stdout", seek: int = 0, length: int | None = None
+        self,
+        job_id: str,
+        container: int,
+        stream: str = "stdout",
+        seek: int = 0,
+        length: int | None = None,
     ) -> tuple[bytes, bool]:
         """Return a piece of a log from byte `seek` on, and whether the container has ended."""
         params = {"seek": seek} if length is None else {"seek": seek, "length": length}
-        response = self._call("GET", f"/jobs/{quote(job_id)}/log/{container}/{stream}", params=params)
+        response = self._call(
+            "GET", f"/jobs/{quote(job_id)}/log/{container}/{stream}", params=params
+        )
         return response.content, response.headers.get("X-Log-Final") == "true"
 
     def follow_log(self, job_id: str, container: int, stream: str = "stdout") -> Iterator[bytes]:
@@ -177,7 +206,10 @@ class Client:
         self._call("PUT", f"/jobs/{quote(job_id)}/cancel")
 
     def wait(
-        self, job_id: str, timeout: float | None = None, on_change: Callable[[wire.JobStatus], None] | None = None
+        self,
+        job_id: str,
+        timeout: float | None = None,
+        on_change: Callable[[wire.JobStatus], None] | None = None,
     ) -> wire.JobStatus:
         """Wait for a job's end, asking 20 times a second at first and every 2 s later; outlives restarts of the daemon.
 

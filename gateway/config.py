@@ -44,7 +44,9 @@ def _shell_safe(path: Path) -> Path:
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 ScriptPath = Annotated[Path, AfterValidator(_shell_safe)]
-Bytes = Annotated[int, BeforeValidator(lambda v: ByteSize._validate(v, None) if isinstance(v, str) else v)]  # type: ignore[arg-type]
+Bytes = Annotated[
+    int, BeforeValidator(lambda v: ByteSize._validate(v, None) if isinstance(v, str) else v)
+]
 SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}$")]
 
 
@@ -174,7 +176,9 @@ class Config(_Section):
         try:
             return self.database.url_file.read_text(encoding="utf-8").strip()
         except OSError as exc:
-            raise ConfigError(f"database.url_file: cannot read {self.database.url_file}: {exc.strerror}") from exc
+            raise ConfigError(
+                f"database.url_file: cannot read {self.database.url_file}: {exc.strerror}"
+            ) from exc
 
 
 def load_config(path: Path) -> Config:
@@ -216,7 +220,7 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> Config:
 
 
 def _explain(raw: dict[str, Any], error: Any) -> str:
-    loc = [part for part in error["loc"]]
+    loc = list(error["loc"])
     key = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
         known = _known_keys(loc[:-1])
@@ -231,8 +235,14 @@ def _explain(raw: dict[str, Any], error: Any) -> str:
 def _known_keys(loc: list[Any]) -> list[str]:
     model: type[BaseModel] = Config
     sections: dict[str, type[BaseModel]] = {
-        "gateway": GatewaySection, "api": ApiSection, "database": DatabaseSection, "s3": S3Section,
-        "images": ImagesSection, "roles": RolesSection, "path_rules": PathRule, "sites": SiteSection,
+        "gateway": GatewaySection,
+        "api": ApiSection,
+        "database": DatabaseSection,
+        "s3": S3Section,
+        "images": ImagesSection,
+        "roles": RolesSection,
+        "path_rules": PathRule,
+        "sites": SiteSection,
     }
     if loc:
         model = sections.get(str(loc[0]), Config)

@@ -61,6 +61,7 @@ def parse_job_id(text: str) -> int:
     ref = parse_ref(text)
     if ref.container is not None:
         raise GatewayError(
-            AppCode.NO_SUCH_JOB, f"{text[:100]!r} names a container; a job is wanted here: {ref.job_id}."
+            AppCode.NO_SUCH_JOB,
+            f"{text[:100]!r} names a container; a job is wanted here: {ref.job_id}.",
         )
     return ref.job_id

@@ -11,9 +11,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 WireState = Literal[
-    "created", "download_submitted", "job_submitting", "job_submitted", "upload_submitting",
-    "upload_submitted", "complete", "canceling", "canceled", "error_processing_submitting",
-    "error_processing_submitted", "error",
+    "created",
+    "download_submitted",
+    "job_submitting",
+    "job_submitted",
+    "upload_submitting",
+    "upload_submitted",
+    "complete",
+    "canceling",
+    "canceled",
+    "error_processing_submitting",
+    "error_processing_submitted",
+    "error",
 ]
 
 

@@ -29,14 +29,28 @@ def make_users(settings: Settings) -> None:
             must("useradd", "-m", "-u", str(number), "-s", "/bin/bash", name)
         must("usermod", "-aG", "ctsadmin", "ada")
         for name in ("ctsd", "ctsjob"):
-            must("useradd", "--system", "--user-group", "-m", "-d", f"/home/{name}", "-s", "/bin/bash", name)
+            must(
+                "useradd",
+                "--system",
+                "--user-group",
+                "-m",
+                "-d",
+                f"/home/{name}",
+                "-s",
+                "/bin/bash",
+                name,
+            )
         for name in ("alice", "bob", "ada", "ctsd", "ctsjob"):
             Path(f"/home/{name}").chmod(0o700)
     rule = Path("/etc/sudoers.d/cts")
-    rule.write_text("Defaults:ctsd !requiretty, !pam_session\nctsd ALL=(ctsjob) NOPASSWD: /opt/cts/bin/cts-helper\n")
+    rule.write_text(
+        "Defaults:ctsd !requiretty, !pam_session\nctsd ALL=(ctsjob) NOPASSWD: /opt/cts/bin/cts-helper\n"
+    )
     rule.chmod(0o440)
     for directory, user, mode in (
-        ("/etc/cts", "ctsd", 0o700), ("/var/lib/cts", "ctsd", 0o700), ("/run/cts", "ctsd", 0o755),
+        ("/etc/cts", "ctsd", 0o700),
+        ("/var/lib/cts", "ctsd", 0o700),
+        ("/run/cts", "ctsd", 0o755),
         ("/scratch/cts", "ctsjob", 0o700),
     ):
         path = Path(directory)
@@ -48,7 +62,11 @@ def make_users(settings: Settings) -> None:
     aws.mkdir(exist_ok=True)
     shutil.chown(aws, "alice", "alice")
     _secret(aws / "credentials", "alice", _keys("alice"))
-    _secret(aws / "config", "alice", f"[default]\nregion = us-east-1\nendpoint_url = {settings.s3_endpoint}\n")
+    _secret(
+        aws / "config",
+        "alice",
+        f"[default]\nregion = us-east-1\nendpoint_url = {settings.s3_endpoint}\n",
+    )
     _secret(CONFIG, "ctsd", _configuration(settings))
 
 
@@ -107,7 +125,15 @@ def install() -> str | None:
     done = []
     if not _stamped("lock", lock):
         uv("venv", "--clear", "--python", "/usr/bin/python3", str(PREFIX))
-        uv("pip", "install", "--python", str(PREFIX), "--require-hashes", "-r", str(SOURCE / "requirements.lock"))
+        uv(
+            "pip",
+            "install",
+            "--python",
+            str(PREFIX),
+            "--require-hashes",
+            "-r",
+            str(SOURCE / "requirements.lock"),
+        )
         _stamp("lock", lock)
         done.append("dependencies")
     if not _stamped("code", code):
@@ -115,10 +141,21 @@ def install() -> str | None:
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir(parents=True)
         for name in ("gateway", "slurm_templates"):
-            shutil.copytree(SOURCE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                SOURCE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
             shutil.copy(SOURCE / name, copy / name)
-        uv("pip", "install", "--python", str(PREFIX), "--no-deps", "--reinstall-package", "cts-gateway", str(copy))
+        uv(
+            "pip",
+            "install",
+            "--python",
+            str(PREFIX),
+            "--no-deps",
+            "--reinstall-package",
+            "cts-gateway",
+            str(copy),
+        )
         must(str(PREFIX / "bin/python"), "-m", "compileall", "-q", str(PREFIX / "lib"))
         _stamp("code", code)
         done.append("the gateway")
@@ -136,9 +173,17 @@ def uv(*arguments: str) -> None:
     program = SOURCE / ".venv/bin/uv"
     if not program.exists():
         raise ClusterError("uv is not in the checkout's .venv: run 'make venv' first")
-    environment = {**os.environ, "UV_CACHE_DIR": "/var/cache/uv", "UV_LINK_MODE": "copy", "UV_NO_PROGRESS": "1",
-                   "UV_PYTHON_DOWNLOADS": "never", "SSL_CERT_FILE": "/etc/ssl/host-ca.crt"}
-    done = subprocess.run([str(program), *arguments], env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        "UV_CACHE_DIR": "/var/cache/uv",
+        "UV_LINK_MODE": "copy",
+        "UV_NO_PROGRESS": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "SSL_CERT_FILE": "/etc/ssl/host-ca.crt",
+    }
+    done = subprocess.run(
+        [str(program), *arguments], env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         raise ClusterError(f"uv {arguments[0]}: {' / '.join(said[-3:]) if said else 'no message'}")
@@ -148,7 +193,11 @@ def _hash(*names: str) -> str:
     digest = hashlib.sha256()
     for name in names:
         top = SOURCE / name
-        files = sorted(p for p in top.rglob("*") if p.is_file() and "__pycache__" not in p.parts) if top.is_dir() else [top]
+        files = (
+            sorted(p for p in top.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+            if top.is_dir()
+            else [top]
+        )
         for file in files:
             digest.update(str(file).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -172,20 +221,56 @@ def sshd(settings: Settings) -> Part:
         must("ssh-keygen", "-A")
 
     return Part(
-        "sshd", ["/usr/sbin/sshd", "-D", "-e", "-p", str(port), "-o", "ListenAddress=127.0.0.1", "-o", "UsePAM=no"],
-        lambda: quiet("ssh-keyscan", "-p", str(port), "127.0.0.1"), prepare,
+        "sshd",
+        [
+            "/usr/sbin/sshd",
+            "-D",
+            "-e",
+            "-p",
+            str(port),
+            "-o",
+            "ListenAddress=127.0.0.1",
+            "-o",
+            "UsePAM=no",
+        ],
+        lambda: quiet("ssh-keyscan", "-p", str(port), "127.0.0.1"),
+        prepare,
     )
 
 
 def part() -> Part:
     """Return the gateway's daemon."""
+
     def prepare() -> None:
-        must("setpriv", "--reuid=ctsd", "--regid=ctsd", "--init-groups", "--",
-             str(PREFIX / "bin/ctsd"), "migrate", "--config", str(CONFIG))
+        must(
+            "setpriv",
+            "--reuid=ctsd",
+            "--regid=ctsd",
+            "--init-groups",
+            "--",
+            str(PREFIX / "bin/ctsd"),
+            "migrate",
+            "--config",
+            str(CONFIG),
+        )
 
     return Part(
-        "gateway", ["env", "-i", "PATH=/opt/cts/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/home/ctsd", "USER=ctsd",
-                    "LANG=C.UTF-8", str(PREFIX / "bin/ctsd"), "run", "--config", str(CONFIG)],
-        lambda: quiet("curl", "-sf", "-o", "/dev/null", "--unix-socket", str(SOCKET), "http://cts/"),
-        prepare, user="ctsd",
+        "gateway",
+        [
+            "env",
+            "-i",
+            "PATH=/opt/cts/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME=/home/ctsd",
+            "USER=ctsd",
+            "LANG=C.UTF-8",
+            str(PREFIX / "bin/ctsd"),
+            "run",
+            "--config",
+            str(CONFIG),
+        ],
+        lambda: quiet(
+            "curl", "-sf", "-o", "/dev/null", "--unix-socket", str(SOCKET), "http://cts/"
+        ),
+        prepare,
+        user="ctsd",
     )

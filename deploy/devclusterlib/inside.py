@@ -19,7 +19,12 @@ from devclusterlib.settings import INSIDE_FILE, ClusterError, Settings
 
 def all_parts(settings: Settings) -> list[Part]:
     """Return every part, in the order in which they start."""
-    return [*slurm.parts(settings), gateway.sshd(settings), *storage.parts(settings), gateway.part()]
+    return [
+        *slurm.parts(settings),
+        gateway.sshd(settings),
+        *storage.parts(settings),
+        gateway.part(),
+    ]
 
 
 def up(settings: Settings, with_gateway: bool) -> None:

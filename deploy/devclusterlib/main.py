@@ -29,23 +29,43 @@ Ceph's S3, sshd, and the gateway installed from this checkout. Users: alice, bob
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="deploy/devcluster", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="deploy/devcluster",
+        description=_ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--name", default=os.environ.get("CTS_CLUSTER", "dev"), help="which cluster ($CTS_CLUSTER; dev)")
-    parser.add_argument("--cache", help="directory for root file systems and clusters ($CTS_CACHE; ~/.cache/cts)")
+    parser.add_argument(
+        "--name",
+        default=os.environ.get("CTS_CLUSTER", "dev"),
+        help="which cluster ($CTS_CLUSTER; dev)",
+    )
+    parser.add_argument(
+        "--cache", help="directory for root file systems and clusters ($CTS_CACHE; ~/.cache/cts)"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="bring the cluster up, building what is missing")
-    up.add_argument("--base-port", type=int, help="first of the 60 ports on loopback (17100, or as last time)")
-    up.add_argument("--slurm-prefix", help="use the Slurm installed under this directory instead of Debian's")
-    up.add_argument("--mirror", help="Debian mirror for building the root file system (default: the client's)")
+    up.add_argument(
+        "--base-port", type=int, help="first of the 60 ports on loopback (17100, or as last time)"
+    )
+    up.add_argument(
+        "--slurm-prefix", help="use the Slurm installed under this directory instead of Debian's"
+    )
+    up.add_argument(
+        "--mirror", help="Debian mirror for building the root file system (default: the client's)"
+    )
     up.add_argument("--no-gateway", action="store_true", help="everything but the gateway")
     run = commands.add_parser("exec", help="run a command in the site; its exit code is passed on")
     run.add_argument("--user", default="root", help="as whom (root)")
     run.add_argument("--cwd", help="directory to run it in")
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND …")
-    status = commands.add_parser("status", help="the state of each part; exit code 1 when one is not up")
+    status = commands.add_parser(
+        "status", help="the state of each part; exit code 1 when one is not up"
+    )
     status.add_argument("--json", action="store_true")
-    for name, text in (("start", "start a part"), ("stop", "stop a part"), ("restart", "stop and start a part")):
+    for name, text in (
+        ("start", "start a part"),
+        ("stop", "stop a part"),
+        ("restart", "stop and start a part"),
+    ):
         commands.add_parser(name, help=text).add_argument("part")
     kill = commands.add_parser("kill", help="send a part a signal and wait for its end")
     kill.add_argument("part")
@@ -55,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-f", "--follow", action="store_true")
     commands.add_parser("env", help="where everything is, as JSON")
     commands.add_parser("down", help="stop the cluster")
-    commands.add_parser("destroy", help="stop the cluster and remove its files (root file system kept)")
+    commands.add_parser(
+        "destroy", help="stop the cluster and remove its files (root file system kept)"
+    )
     return parser
 
 
@@ -79,17 +101,23 @@ def _dispatch(options: argparse.Namespace) -> int:
     if options.command == "up":
         return _up(options, cache, kept)
     if kept is None:
-        raise ClusterError(f"there is no cluster {options.name!r} below {cache}; run 'deploy/devcluster up' first")
+        raise ClusterError(
+            f"there is no cluster {options.name!r} below {cache}; run 'deploy/devcluster up' first"
+        )
     if options.command in ("down", "destroy"):
         was = namespace.stop(kept)
         if options.command == "destroy":
             shutil.rmtree(kept.directory)
-        print(f"{kept.name}: {'stopped' if was else 'was not up'}{', files removed' if options.command == 'destroy' else ''}")
+        print(
+            f"{kept.name}: {'stopped' if was else 'was not up'}{', files removed' if options.command == 'destroy' else ''}"
+        )
         return 0
     if options.command == "exec":
         argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
         if not argv:
-            raise ClusterError("exec: which command? deploy/devcluster exec [--user NAME] -- COMMAND …")
+            raise ClusterError(
+                "exec: which command? deploy/devcluster exec [--user NAME] -- COMMAND …"
+            )
         command = namespace.enter(kept, argv, options.user, options.cwd)
         sys.stdout.flush()
         os.execvp(command[0], command)
@@ -112,7 +140,12 @@ def _up(options: argparse.Namespace, cache: Path, kept: Settings | None) -> int:
     if prefix is not None and not Path(prefix, "sbin/slurmctld").exists():
         raise ClusterError(f"--slurm-prefix {prefix}: there is no sbin/slurmctld below it")
     settings = Settings(
-        options.name, str(cache), str(cache / "clusters" / options.name), base_port, prefix, cgroup_flavour()
+        options.name,
+        str(cache),
+        str(cache / "clusters" / options.name),
+        base_port,
+        prefix,
+        cgroup_flavour(),
     )
     if kept is not None and namespace.pid_of(kept) is not None and kept != settings:
         print("  settings or checkout changed: the cluster is started again", flush=True)
@@ -131,12 +164,19 @@ def _up(options: argparse.Namespace, cache: Path, kept: Settings | None) -> int:
 
 
 def _needs() -> None:
-    for path, what in (("/dev/fuse", "fuse (modprobe fuse)"), ("/proc/self/ns/user", "user namespaces")):
+    for path, what in (
+        ("/dev/fuse", "fuse (modprobe fuse)"),
+        ("/proc/self/ns/user", "user namespaces"),
+    ):
         if not Path(path).exists():
-            raise ClusterError(f"{path} is missing: this kernel lacks {what}, and Apptainer needs it")
+            raise ClusterError(
+                f"{path} is missing: this kernel lacks {what}, and Apptainer needs it"
+            )
     limit = Path("/proc/sys/user/max_user_namespaces")
     if limit.exists() and limit.read_text().strip() == "0":
-        raise ClusterError("user namespaces are switched off: sysctl user.max_user_namespaces=10000")
+        raise ClusterError(
+            "user namespaces are switched off: sysctl user.max_user_namespaces=10000"
+        )
 
 
 def _python(checkout: Path) -> None:
@@ -153,20 +193,37 @@ def _free_ports(settings: Settings) -> None:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as exc:
-                raise ClusterError(f"port {port} is in use; choose others with --base-port N") from exc
+                raise ClusterError(
+                    f"port {port} is in use; choose others with --base-port N"
+                ) from exc
 
 
 def _inside(settings: Settings, *arguments: str) -> int:
-    command = ["env", "PYTHONPATH=/src/deploy", "PYTHONDONTWRITEBYTECODE=1", "python3", "-m", "devclusterlib.inside"]
+    command = [
+        "env",
+        "PYTHONPATH=/src/deploy",
+        "PYTHONDONTWRITEBYTECODE=1",
+        "python3",
+        "-m",
+        "devclusterlib.inside",
+    ]
     return subprocess.run(namespace.enter(settings, [*command, *arguments]), check=False).returncode
 
 
 def _facts(settings: Settings) -> dict[str, object]:
     return {
-        "name": settings.name, "pid": namespace.pid_of(settings), "directory": settings.directory,
-        "checkout": settings.checkout, "registry": settings.registry, "s3_endpoint": settings.s3_endpoint,
-        "ssh_port": settings.port("sshd"), "cgroup": settings.cgroup, "slurm_prefix": settings.slurm_prefix,
-        "socket": "/run/cts/cts.sock", "work_dir": "/scratch/cts", "log_directory": "/var/log/devcluster",
+        "name": settings.name,
+        "pid": namespace.pid_of(settings),
+        "directory": settings.directory,
+        "checkout": settings.checkout,
+        "registry": settings.registry,
+        "s3_endpoint": settings.s3_endpoint,
+        "ssh_port": settings.port("sshd"),
+        "cgroup": settings.cgroup,
+        "slurm_prefix": settings.slurm_prefix,
+        "socket": "/run/cts/cts.sock",
+        "work_dir": "/scratch/cts",
+        "log_directory": "/var/log/devcluster",
     }
 
 

@@ -97,9 +97,30 @@ def start(settings: Settings, base: Path) -> int:
     log = (directory / "init.log").open("wb")
     script = _INIT
     process = subprocess.Popen(
-        ["unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--", "bash", "-c", script, "init",
-         str(base), str(directory), settings.checkout, settings.cgroup, settings.cache, settings.slurm_prefix or ""],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        [
+            "unshare",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--pid",
+            "--cgroup",
+            "--fork",
+            "--",
+            "bash",
+            "-c",
+            script,
+            "init",
+            str(base),
+            str(directory),
+            settings.checkout,
+            settings.cgroup,
+            settings.cache,
+            settings.slurm_prefix or "",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
         preexec_fn=lambda: _join(settings),  # noqa: PLW1509 - one thread only here
     )
     for _ in range(200):
@@ -115,7 +136,9 @@ def start(settings: Settings, base: Path) -> int:
         time.sleep(0.05)
     process.kill()
     said = (directory / "init.log").read_text(errors="replace").strip().splitlines()
-    raise ClusterError(f"the site's namespaces could not be made: {said[-1] if said else 'no message'}")
+    raise ClusterError(
+        f"the site's namespaces could not be made: {said[-1] if said else 'no message'}"
+    )
 
 
 def stop(settings: Settings) -> bool:
@@ -132,7 +155,9 @@ def stop(settings: Settings) -> bool:
     return True
 
 
-def enter(settings: Settings, command: list[str], user: str = "root", cwd: str | None = None) -> list[str]:
+def enter(
+    settings: Settings, command: list[str], user: str = "root", cwd: str | None = None
+) -> list[str]:
     """Return the argv that runs a command in the site as a user, with a clean environment.
 
     Raises
@@ -142,17 +167,44 @@ def enter(settings: Settings, command: list[str], user: str = "root", cwd: str |
     """
     pid = pid_of(settings)
     if pid is None:
-        raise ClusterError(f"the dev cluster {settings.name!r} is not up; run 'deploy/devcluster up' first")
+        raise ClusterError(
+            f"the dev cluster {settings.name!r} is not up; run 'deploy/devcluster up' first"
+        )
     home = "/root" if user == "root" else ("/home/" + user)
     path = "/opt/cts/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     if settings.slurm_prefix:
         path = f"{settings.slurm_prefix}/bin:{settings.slurm_prefix}/sbin:{path}"
-    variables = [f"PATH={path}", f"HOME={home}", f"USER={user}", f"LOGNAME={user}", "LANG=C.UTF-8",
-                 f"TERM={os.environ.get('TERM', 'dumb')}", "SHELL=/bin/bash"]
+    variables = [
+        f"PATH={path}",
+        f"HOME={home}",
+        f"USER={user}",
+        f"LOGNAME={user}",
+        "LANG=C.UTF-8",
+        f"TERM={os.environ.get('TERM', 'dumb')}",
+        "SHELL=/bin/bash",
+    ]
     # After nsenter the root is the site's; wd is given to `env -C`, which fails clearly when it is missing.
-    return ["nsenter", "--target", str(pid), "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--",
-            "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--",
-            "env", "-i", f"--chdir={cwd or ('/' if user == 'root' else home)}", *variables, *command]
+    return [
+        "nsenter",
+        "--target",
+        str(pid),
+        "--mount",
+        "--uts",
+        "--ipc",
+        "--pid",
+        "--cgroup",
+        "--",
+        "setpriv",
+        f"--reuid={user}",
+        f"--regid={user}",
+        "--init-groups",
+        "--",
+        "env",
+        "-i",
+        f"--chdir={cwd or ('/' if user == 'root' else home)}",
+        *variables,
+        *command,
+    ]
 
 
 def _enter_v1(name: str) -> None:
@@ -165,7 +217,9 @@ def _enter_v1(name: str) -> None:
 
 
 def _join(settings: Settings) -> None:
-    groups = {"v1": [f"/sys/fs/cgroup/{c}/cts-{settings.name}" for c in _V1],
-              "v2": [f"/sys/fs/cgroup/cts-{settings.name}"]}.get(settings.cgroup, [])
+    groups = {
+        "v1": [f"/sys/fs/cgroup/{c}/cts-{settings.name}" for c in _V1],
+        "v2": [f"/sys/fs/cgroup/cts-{settings.name}"],
+    }.get(settings.cgroup, [])
     for group in groups:
         Path(f"{group}/cgroup.procs").write_text(str(os.getpid()))

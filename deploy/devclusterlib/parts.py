@@ -59,17 +59,33 @@ class Part:
             self.prepare()
         command = list(self.argv)
         if self.user != "root":
-            command = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", "--", *command]
+            command = [
+                "setpriv",
+                f"--reuid={self.user}",
+                f"--regid={self.user}",
+                "--init-groups",
+                "--",
+                *command,
+            ]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
             )
         (RUN / f"{self.name}.pid").write_text(str(process.pid))
         while not self.ready():
             if process.poll() is not None:
-                raise ClusterError(f"{self.name} ended with code {process.returncode}: {self.last_words()}")
+                raise ClusterError(
+                    f"{self.name} ended with code {process.returncode}: {self.last_words()}"
+                )
             if time.monotonic() - begin > self.seconds:
-                raise ClusterError(f"{self.name} was not ready in {self.seconds:.0f} s: {self.last_words()}")
+                raise ClusterError(
+                    f"{self.name} was not ready in {self.seconds:.0f} s: {self.last_words()}"
+                )
             time.sleep(0.1)
         if self.after is not None:
             self.after()
@@ -106,7 +122,9 @@ class Part:
 def quiet(*argv: str, text: str | None = None) -> bool:
     """Run a command and tell whether it succeeded, within 20 seconds."""
     try:
-        done = subprocess.run(argv, input=text, text=True, capture_output=True, timeout=20, check=False)
+        done = subprocess.run(
+            argv, input=text, text=True, capture_output=True, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
@@ -123,5 +141,7 @@ def must(*argv: str, text: str | None = None) -> str:
     done = subprocess.run(argv, input=text, text=True, capture_output=True, check=False)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise ClusterError(f"{' '.join(argv[:3])} …: {said[-1] if said else f'exit code {done.returncode}'}")
+        raise ClusterError(
+            f"{' '.join(argv[:3])} …: {said[-1] if said else f'exit code {done.returncode}'}"
+        )
     return done.stdout

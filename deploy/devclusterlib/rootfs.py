@@ -12,12 +12,44 @@ from pathlib import Path
 
 from devclusterlib.settings import ClusterError
 
-PACKAGES = (
-    "ca-certificates munge slurmctld slurmd slurmdbd slurm-client slurmrestd slurm-wlm-jwt-plugin "
-    "slurm-wlm-mysql-plugin mariadb-server apptainer squashfuse fuse2fs fuse-overlayfs uidmap crane "
-    "docker-registry openssh-server openssh-client python3 python3-venv python3-awscrt iproute2 procps curl jq "
-    "busybox-static radosgw ceph-mon ceph-osd ceph-base rclone awscli sudo util-linux less"
-).split()
+PACKAGES = [
+    "ca-certificates",
+    "munge",
+    "slurmctld",
+    "slurmd",
+    "slurmdbd",
+    "slurm-client",
+    "slurmrestd",
+    "slurm-wlm-jwt-plugin",
+    "slurm-wlm-mysql-plugin",
+    "mariadb-server",
+    "apptainer",
+    "squashfuse",
+    "fuse2fs",
+    "fuse-overlayfs",
+    "uidmap",
+    "crane",
+    "docker-registry",
+    "openssh-server",
+    "openssh-client",
+    "python3",
+    "python3-venv",
+    "python3-awscrt",
+    "iproute2",
+    "procps",
+    "curl",
+    "jq",
+    "busybox-static",
+    "radosgw",
+    "ceph-mon",
+    "ceph-osd",
+    "ceph-base",
+    "rclone",
+    "awscli",
+    "sudo",
+    "util-linux",
+    "less",
+]
 _RECIPE = 2
 _NEEDED_GB = 6
 
@@ -31,7 +63,9 @@ def apt_install(*packages: str) -> None:
         When apt-get is missing or fails.
     """
     if shutil.which("apt-get") is None:
-        raise ClusterError(f"install {' '.join(packages)}: this machine has no apt-get, and the dev cluster needs them")
+        raise ClusterError(
+            f"install {' '.join(packages)}: this machine has no apt-get, and the dev cluster needs them"
+        )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
     if subprocess.run(install, env=environment, capture_output=True, check=False).returncode == 0:
@@ -63,7 +97,11 @@ def ensure(cache: Path, mirror: str | None) -> Path:
             raise ClusterError(
                 f"{cache} has {free >> 30} GiB free and {_NEEDED_GB} GiB are needed; choose another with --cache"
             )
-        for tool, package in (("mmdebstrap", "mmdebstrap"), ("unshare", "util-linux"), ("mount", "mount")):
+        for tool, package in (
+            ("mmdebstrap", "mmdebstrap"),
+            ("unshare", "util-linux"),
+            ("mount", "mount"),
+        ):
             if shutil.which(tool) is None:
                 print(f"  installing {package} on this machine", flush=True)
                 apt_install(package)
@@ -77,9 +115,15 @@ def _build(root: Path, cache: Path, mirror: str | None) -> None:
     part = cache / f".{root.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     command = [
-        "mmdebstrap", "--variant=minbase", "--components=main", "--aptopt=Acquire::Check-Valid-Until \"false\"",
-        "--aptopt=Acquire::Retries \"3\"", "--dpkgopt=path-exclude=/usr/share/doc/*",
-        f"--include={','.join(PACKAGES)}", "sid", str(part),
+        "mmdebstrap",
+        "--variant=minbase",
+        "--components=main",
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        '--aptopt=Acquire::Retries "3"',
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        f"--include={','.join(PACKAGES)}",
+        "sid",
+        str(part),
     ]
     if mirror:
         command.append(mirror)

@@ -11,7 +11,16 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 INSIDE_FILE = "/etc/devcluster.json"
 NODES = 4
 
-_OFFSETS = {"slurmctld": 0, "slurmdbd": 1, "slurmd": 2, "sshd": 6, "registry": 7, "rgw": 8, "mon": 9, "osd": 10}
+_OFFSETS = {
+    "slurmctld": 0,
+    "slurmdbd": 1,
+    "slurmd": 2,
+    "sshd": 6,
+    "registry": 7,
+    "rgw": 8,
+    "mon": 9,
+    "osd": 10,
+}
 
 
 class ClusterError(Exception):
@@ -38,7 +47,9 @@ class Settings:
     @property
     def ports(self) -> list[int]:
         """All ports that the cluster listens on."""
-        single = [self.port(part) for part in ("slurmctld", "slurmdbd", "sshd", "registry", "rgw", "mon")]
+        single = [
+            self.port(part) for part in ("slurmctld", "slurmdbd", "sshd", "registry", "rgw", "mon")
+        ]
         return single + [self.port("slurmd", number) for number in range(NODES)]
 
     @property
@@ -69,10 +80,16 @@ class Settings:
 def cache_directory(option: str | None) -> Path:
     """Where root file systems and clusters are kept: the option, $CTS_CACHE, or ~/.cache/cts."""
     chosen = option or os.environ.get("CTS_CACHE")
-    path = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cts"
+    path = (
+        Path(chosen)
+        if chosen
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cts"
+    )
     path = path.absolute()
     if path == CHECKOUT or CHECKOUT in path.parents:
-        raise ClusterError(f"the cache directory {path} is inside the checkout; choose one outside with --cache")
+        raise ClusterError(
+            f"the cache directory {path} is inside the checkout; choose one outside with --cache"
+        )
     return path
 
 

@@ -11,10 +11,18 @@ from devclusterlib.parts import Part, must, quiet
 from devclusterlib.settings import NODES, Settings
 
 _CGROUP = {
-    "v1": ("proctrack/cgroup", "task/cgroup", "jobacct_gather/cgroup",
-           "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n"),
-    "v2": ("proctrack/cgroup", "task/cgroup", "jobacct_gather/cgroup",
-           "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\n"),
+    "v1": (
+        "proctrack/cgroup",
+        "task/cgroup",
+        "jobacct_gather/cgroup",
+        "CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n",
+    ),
+    "v2": (
+        "proctrack/cgroup",
+        "task/cgroup",
+        "jobacct_gather/cgroup",
+        "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\n",
+    ),
     "none": ("proctrack/linuxproc", "task/none", "jobacct_gather/linux", "CgroupPlugin=disabled\n"),
 }
 
@@ -28,7 +36,7 @@ def write_configuration(settings: Settings) -> None:
     (etc / "slurm.conf").write_text(f"""\
 ClusterName={settings.name}
 SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort={settings.port('slurmctld')}
+SlurmctldPort={settings.port("slurmctld")}
 SlurmUser=slurm
 SlurmdUser=root
 AuthType=auth/munge
@@ -48,7 +56,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
-AccountingStoragePort={settings.port('slurmdbd')}
+AccountingStoragePort={settings.port("slurmdbd")}
 AccountingStoreFlags=job_comment
 MinJobAge=300
 KillWait=5
@@ -67,7 +75,7 @@ PartitionName=debug Nodes=n1 MaxTime=30 State=UP
 AuthType=auth/munge
 DbdHost=localhost
 DbdAddr=127.0.0.1
-DbdPort={settings.port('slurmdbd')}
+DbdPort={settings.port("slurmdbd")}
 SlurmUser=slurm
 StorageType=accounting_storage/mysql
 StorageHost=localhost
@@ -88,20 +96,49 @@ def parts(settings: Settings) -> list[Part]:
     sbin = f"{prefix}/sbin/" if prefix else "/usr/sbin/"
     rest = [
         Part(
-            f"slurmd-n{number}", [f"{sbin}slurmd", "-D", "-N", f"n{number}"],
-            _node_up(f"n{number}"), _spool(f"/var/spool/slurmd-n{number}"),
+            f"slurmd-n{number}",
+            [f"{sbin}slurmd", "-D", "-N", f"n{number}"],
+            _node_up(f"n{number}"),
+            _spool(f"/var/spool/slurmd-n{number}"),
         )
         for number in range(1, NODES + 1)
     ]
     return [
-        Part("munge", ["/usr/sbin/munged", "-F"], lambda: quiet("munge", "-n"), _prepare_munge, user="munge"),
-        Part("mariadb", ["/usr/sbin/mariadbd", "--user=mysql", "--datadir=/var/lib/mariadb", "--skip-networking",
-                         "--socket=/run/mariadbd/mysqld.sock", "--innodb-snapshot-isolation=OFF",
-                         "--innodb-lock-wait-timeout=900"],
-             lambda: quiet("mariadb", "-e", "select 1"), _prepare_mariadb, after=_accounting_database),
-        Part("slurmdbd", [f"{sbin}slurmdbd", "-D"], lambda: quiet("sacctmgr", "-n", "show", "cluster"), user="slurm"),
-        Part("slurmctld", [f"{sbin}slurmctld", "-D"], lambda: quiet("scontrol", "ping"), user="slurm",
-             after=lambda: _associations(settings)),
+        Part(
+            "munge",
+            ["/usr/sbin/munged", "-F"],
+            lambda: quiet("munge", "-n"),
+            _prepare_munge,
+            user="munge",
+        ),
+        Part(
+            "mariadb",
+            [
+                "/usr/sbin/mariadbd",
+                "--user=mysql",
+                "--datadir=/var/lib/mariadb",
+                "--skip-networking",
+                "--socket=/run/mariadbd/mysqld.sock",
+                "--innodb-snapshot-isolation=OFF",
+                "--innodb-lock-wait-timeout=900",
+            ],
+            lambda: quiet("mariadb", "-e", "select 1"),
+            _prepare_mariadb,
+            after=_accounting_database,
+        ),
+        Part(
+            "slurmdbd",
+            [f"{sbin}slurmdbd", "-D"],
+            lambda: quiet("sacctmgr", "-n", "show", "cluster"),
+            user="slurm",
+        ),
+        Part(
+            "slurmctld",
+            [f"{sbin}slurmctld", "-D"],
+            lambda: quiet("scontrol", "ping"),
+            user="slurm",
+            after=lambda: _associations(settings),
+        ),
         *rest,
     ]
 
@@ -109,12 +146,14 @@ def parts(settings: Settings) -> list[Part]:
 def _node_up(node: str) -> Callable[[], bool]:
     def ready() -> bool:
         return quiet("sh", "-c", f"sinfo -h -n {node} -o %t | grep -q -E 'idle|mix|alloc|comp'")
+
     return ready
 
 
 def _spool(directory: str) -> Callable[[], None]:
     def prepare() -> None:
         Path(directory).mkdir(parents=True, exist_ok=True)
+
     return prepare
 
 
@@ -135,16 +174,24 @@ def _prepare_mariadb() -> None:
         Path(directory).mkdir(exist_ok=True)
         shutil.chown(directory, "mysql", "mysql")
     if not Path("/var/lib/mariadb/mysql").is_dir():
-        must("mariadb-install-db", "--user=mysql", "--datadir=/var/lib/mariadb",
-             "--auth-root-authentication-method=socket")
+        must(
+            "mariadb-install-db",
+            "--user=mysql",
+            "--datadir=/var/lib/mariadb",
+            "--auth-root-authentication-method=socket",
+        )
 
 
 def _accounting_database() -> None:
-    must("mariadb", "-e", (
-        "create database if not exists slurm_acct_db;"
-        "create user if not exists slurm@localhost identified via unix_socket;"
-        "grant all on slurm_acct_db.* to slurm@localhost;"
-    ))
+    must(
+        "mariadb",
+        "-e",
+        (
+            "create database if not exists slurm_acct_db;"
+            "create user if not exists slurm@localhost identified via unix_socket;"
+            "grant all on slurm_acct_db.* to slurm@localhost;"
+        ),
+    )
 
 
 def _associations(settings: Settings) -> None:

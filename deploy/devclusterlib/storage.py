@@ -16,8 +16,11 @@ from devclusterlib.parts import Part, must, quiet
 from devclusterlib.settings import ClusterError, Settings
 
 CEPH = Path("/var/lib/devceph")
-S3_KEYS = {"cts": ("CTSACCESSKEY", "cts-secret-of-the-dev-cluster"), "alice": ("ALICEACCESSKEY", "alice-secret-of-the-dev-cluster"),
-           "other": ("OTHERACCESSKEY", "other-secret-of-the-dev-cluster")}
+S3_KEYS = {
+    "cts": ("CTSACCESSKEY", "cts-secret-of-the-dev-cluster"),
+    "alice": ("ALICEACCESSKEY", "alice-secret-of-the-dev-cluster"),
+    "other": ("OTHERACCESSKEY", "other-secret-of-the-dev-cluster"),
+}
 IMAGES = Path(__file__).parent / "images"
 
 
@@ -25,16 +28,33 @@ def parts(settings: Settings) -> list[Part]:
     """Return the parts in the order in which they start."""
     conf = ["--conf", str(CEPH / "ceph.conf")]
     return [
-        Part("registry", ["docker-registry", "serve", "/etc/devregistry.yml"],
-             lambda: quiet("curl", "-sf", f"http://{settings.registry}/v2/"), lambda: _registry_config(settings)),
-        Part("ceph-mon", ["ceph-mon", *conf, "-f", "-i", "a", "--setuser", "root", "--setgroup", "root"],
-             lambda: quiet("ceph", *conf, "--connect-timeout", "5", "mon", "stat"), lambda: _prepare_mon(settings)),
-        Part("ceph-osd", ["ceph-osd", *conf, "-f", "-i", "0", "--setuser", "root", "--setgroup", "root"],
-             lambda: quiet("sh", "-c", f"ceph {' '.join(conf)} --connect-timeout 5 osd stat | grep -q '1 up'"),
-             lambda: _prepare_osd(conf)),
-        Part("rgw", ["radosgw", *conf, "-n", "client.rgw", "-f"],
-             lambda: quiet("curl", "-s", "-o", "/dev/null", settings.s3_endpoint), seconds=120,
-             after=lambda: _s3_users(conf)),
+        Part(
+            "registry",
+            ["docker-registry", "serve", "/etc/devregistry.yml"],
+            lambda: quiet("curl", "-sf", f"http://{settings.registry}/v2/"),
+            lambda: _registry_config(settings),
+        ),
+        Part(
+            "ceph-mon",
+            ["ceph-mon", *conf, "-f", "-i", "a", "--setuser", "root", "--setgroup", "root"],
+            lambda: quiet("ceph", *conf, "--connect-timeout", "5", "mon", "stat"),
+            lambda: _prepare_mon(settings),
+        ),
+        Part(
+            "ceph-osd",
+            ["ceph-osd", *conf, "-f", "-i", "0", "--setuser", "root", "--setgroup", "root"],
+            lambda: quiet(
+                "sh", "-c", f"ceph {' '.join(conf)} --connect-timeout 5 osd stat | grep -q '1 up'"
+            ),
+            lambda: _prepare_osd(conf),
+        ),
+        Part(
+            "rgw",
+            ["radosgw", *conf, "-n", "client.rgw", "-f"],
+            lambda: quiet("curl", "-s", "-o", "/dev/null", settings.s3_endpoint),
+            seconds=120,
+            after=lambda: _s3_users(conf),
+        ),
     ]
 
 
@@ -61,8 +81,8 @@ def _prepare_mon(settings: Settings) -> None:
 fsid = {cluster}
 mon_host = v1:127.0.0.1:{port}
 public_addr = 127.0.0.1
-ms_bind_port_min = {settings.port('osd')}
-ms_bind_port_max = {settings.port('osd') + 40}
+ms_bind_port_min = {settings.port("osd")}
+ms_bind_port_max = {settings.port("osd") + 40}
 auth_cluster_required = none
 auth_service_required = none
 auth_client_required = none
@@ -85,12 +105,34 @@ osd_max_pg_per_osd_hard_ratio = 10
 mon_data_avail_warn = 1
 mon_data_avail_crit = 1
 [client.rgw]
-rgw_frontends = beast endpoint=127.0.0.1:{settings.port('rgw')}
+rgw_frontends = beast endpoint=127.0.0.1:{settings.port("rgw")}
 rgw_data = {CEPH}/rgw
 """)
     conf = ("--conf", str(CEPH / "ceph.conf"))
-    must("monmaptool", "--create", "--clobber", "--fsid", str(cluster), "--addv", "a", f"[v1:127.0.0.1:{port}]", f"{CEPH}/monmap")
-    must("ceph-mon", *conf, "--mkfs", "-i", "a", "--monmap", f"{CEPH}/monmap", "--setuser", "root", "--setgroup", "root")
+    must(
+        "monmaptool",
+        "--create",
+        "--clobber",
+        "--fsid",
+        str(cluster),
+        "--addv",
+        "a",
+        f"[v1:127.0.0.1:{port}]",
+        f"{CEPH}/monmap",
+    )
+    must(
+        "ceph-mon",
+        *conf,
+        "--mkfs",
+        "-i",
+        "a",
+        "--monmap",
+        f"{CEPH}/monmap",
+        "--setuser",
+        "root",
+        "--setgroup",
+        "root",
+    )
 
 
 def _prepare_osd(conf: list[str]) -> None:
@@ -98,7 +140,19 @@ def _prepare_osd(conf: list[str]) -> None:
         return
     name = str(uuid.uuid4())
     must("ceph", *conf, "osd", "new", name)
-    must("ceph-osd", *conf, "-i", "0", "--mkfs", "--osd-uuid", name, "--setuser", "root", "--setgroup", "root")
+    must(
+        "ceph-osd",
+        *conf,
+        "-i",
+        "0",
+        "--mkfs",
+        "--osd-uuid",
+        name,
+        "--setuser",
+        "root",
+        "--setgroup",
+        "root",
+    )
 
 
 def _s3_users(conf: list[str]) -> None:
@@ -106,11 +160,27 @@ def _s3_users(conf: list[str]) -> None:
     for user in ("cts", "other"):
         if user not in known:
             key, secret = S3_KEYS[user]
-            must("radosgw-admin", *conf, "user", "create", f"--uid={user}", f"--display-name={user}",
-                 f"--access-key={key}", f"--secret-key={secret}")
+            must(
+                "radosgw-admin",
+                *conf,
+                "user",
+                "create",
+                f"--uid={user}",
+                f"--display-name={user}",
+                f"--access-key={key}",
+                f"--secret-key={secret}",
+            )
     if S3_KEYS["alice"][0] not in must("radosgw-admin", *conf, "user", "info", "--uid=cts"):
         key, secret = S3_KEYS["alice"]
-        must("radosgw-admin", *conf, "key", "create", "--uid=cts", f"--access-key={key}", f"--secret-key={secret}")
+        must(
+            "radosgw-admin",
+            *conf,
+            "key",
+            "create",
+            "--uid=cts",
+            f"--access-key={key}",
+            f"--secret-key={secret}",
+        )
 
 
 def forget_objects() -> None:
@@ -133,7 +203,17 @@ def load_images(settings: Settings) -> list[str]:
         options = ["--env", "PATH=/bin", "--workdir", "/"]
         if name != "noentry":
             options += ["--entrypoint", f"/bin/{name}"]
-        must("crane", "mutate", "--insecure", reference, *options, "--set-platform", "linux/amd64", "--tag", reference)
+        must(
+            "crane",
+            "mutate",
+            "--insecure",
+            reference,
+            *options,
+            "--set-platform",
+            "linux/amd64",
+            "--tag",
+            reference,
+        )
         must("crane", "tag", "--insecure", reference, "latest")
         pushed.append(f"test/{name}:1.0")
     return pushed
@@ -152,16 +232,27 @@ def _layer(source: Path, target: Path) -> None:
         _add(tar, f"bin/{source.stem}", tarfile.REGTYPE, 0o755, source.read_bytes())
 
 
-def _add(tar: tarfile.TarFile, name: str, kind: bytes, mode: int, data: bytes = b"", link: str = "") -> None:
+def _add(
+    tar: tarfile.TarFile, name: str, kind: bytes, mode: int, data: bytes = b"", link: str = ""
+) -> None:
     info = tarfile.TarInfo(name)
-    info.type, info.mode, info.size, info.linkname, info.mtime = kind, mode, len(data), link, 1_700_000_000
+    info.type, info.mode, info.size, info.linkname, info.mtime = (
+        kind,
+        mode,
+        len(data),
+        link,
+        1_700_000_000,
+    )
     tar.addfile(info, io.BytesIO(data))
 
 
 def sample_objects() -> dict[str, bytes]:
     """Return key and content of the sample data: the same on every machine."""
+
     def content(seed: int, size: int) -> bytes:
-        block = b"".join(hashlib.sha256(f"{seed}.{n}".encode()).hexdigest().encode() + b"\n" for n in range(1024))
+        block = b"".join(
+            hashlib.sha256(f"{seed}.{n}".encode()).hexdigest().encode() + b"\n" for n in range(1024)
+        )
         return (block * (size // len(block) + 1))[:size]
 
     sizes = (0, 12, 1_000, 65_536, 100_000, 1_000_000, 3_000_000, 20_000_000)
@@ -174,7 +265,9 @@ def load_data(settings: Settings) -> int:
     """Make the buckets and their objects where they are missing; return how many objects were written."""
     aws = ["aws", "--endpoint-url", settings.s3_endpoint]
     _as_user("cts")
-    there = must(*aws, "s3api", "list-buckets", "--query", "Buckets[].Name", "--output", "text").split()
+    there = must(
+        *aws, "s3api", "list-buckets", "--query", "Buckets[].Name", "--output", "text"
+    ).split()
     if {"sample-data", "results"} <= set(there):
         return 0
     for bucket in ("sample-data", "results"):
@@ -198,5 +291,9 @@ def load_data(settings: Settings) -> int:
 def _as_user(user: str) -> None:
     if user not in S3_KEYS:
         raise ClusterError(f"no S3 user {user}")
-    os.environ.update(AWS_ACCESS_KEY_ID=S3_KEYS[user][0], AWS_SECRET_ACCESS_KEY=S3_KEYS[user][1],
-                      AWS_DEFAULT_REGION="us-east-1", HOME="/root")
+    os.environ.update(
+        AWS_ACCESS_KEY_ID=S3_KEYS[user][0],
+        AWS_SECRET_ACCESS_KEY=S3_KEYS[user][1],
+        AWS_DEFAULT_REGION="us-east-1",
+        HOME="/root",
+    )

@@ -1,0 +1,1 @@
+"""The HTTP API: listeners, routes, identity, error bodies. No business logic."""

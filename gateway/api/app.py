@@ -23,7 +23,12 @@ _ERRORS: dict[int | str, dict[str, object]] = {
 
 def create_app(services: Services, roles: RolesSection) -> FastAPI:
     """Build the application over the services."""
-    app = FastAPI(title="cts", version=__version__, description="A batch gateway for HPC", redirect_slashes=False)
+    app = FastAPI(
+        title="cts",
+        version=__version__,
+        description="A batch gateway for HPC",
+        redirect_slashes=False,
+    )
     app.state.services = services
 
     def identified(request: Request) -> None:
@@ -33,21 +38,29 @@ def create_app(services: Services, roles: RolesSection) -> FastAPI:
         identified(request)
         if not request.state.caller.admin:
             raise GatewayError(
-                AppCode.UNAUTHORIZED, f"{request.state.caller.user} is no admin of this gateway, and {request.url.path} is for admins."
+                AppCode.UNAUTHORIZED,
+                f"{request.state.caller.user} is no admin of this gateway, and {request.url.path} is for admins.",
             )
 
     checks = {Access.OPEN: [], Access.USER: [Depends(identified)], Access.ADMIN: [Depends(admin)]}
     for route in ROUTES:
         app.add_api_route(
-            route.path, route.handler, methods=[route.method], dependencies=checks[route.access],
-            response_model=route.model, status_code=route.status, responses=_ERRORS,
+            route.path,
+            route.handler,
+            methods=[route.method],
+            dependencies=checks[route.access],
+            response_model=route.model,
+            status_code=route.status,
+            responses=_ERRORS,
             operation_id=f"{route.method.lower()}_{route.path.strip('/').replace('/', '_') or 'root'}",
         )
     errors.install(app)
     app.middleware("http")(errors.last_resort)
 
     @app.middleware("http")
-    async def _request_id(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def _request_id(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         request.state.request_id = uuid.uuid4().hex
         structlog.contextvars.bind_contextvars(request_id=request.state.request_id)
         response = await call_next(request)

@@ -19,16 +19,27 @@ log = structlog.get_logger()
 
 
 def error_response(
-    request: Request, status: int, message: str, code: AppCode | None = None, details: Sequence[ErrorDetail] = ()
+    request: Request,
+    status: int,
+    message: str,
+    code: AppCode | None = None,
+    details: Sequence[ErrorDetail] = (),
 ) -> JSONResponse:
     """Build the error body of the protocol."""
     identifier = str(getattr(request.state, "request_id", ""))
     info = wire.ErrorInfo(
-        httpcode=status, httpstatus=http.HTTPStatus(status).phrase, time=datetime.now(UTC), request_id=identifier,
-        message=message, appcode=code.code if code else None, apperror=code.title if code else None,
+        httpcode=status,
+        httpstatus=http.HTTPStatus(status).phrase,
+        time=datetime.now(UTC),
+        request_id=identifier,
+        message=message,
+        appcode=code.code if code else None,
+        apperror=code.title if code else None,
         request_validation_detail=[
-            wire.ValidationDetail(loc=list(detail.loc), msg=detail.msg, type=detail.type) for detail in details
-        ] or None,
+            wire.ValidationDetail(loc=list(detail.loc), msg=detail.msg, type=detail.type)
+            for detail in details
+        ]
+        or None,
     )
     body = wire.ErrorBody(error=info).model_dump(mode="json", exclude_none=True)
     return JSONResponse(body, status, headers={"X-Request-ID": identifier})
@@ -43,10 +54,15 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _validation(request: Request, exc: RequestValidationError) -> Response:
-        details = [ErrorDetail(tuple(row["loc"]), str(row["msg"]), str(row["type"])) for row in exc.errors()]
+        details = [
+            ErrorDetail(tuple(row["loc"]), str(row["msg"]), str(row["type"]))
+            for row in exc.errors()
+        ]
         first = details[0]
         where = ".".join(str(part) for part in first.loc)
-        return error_response(request, 400, f"{where}: {first.msg}", AppCode.REQUEST_VALIDATION, details)
+        return error_response(
+            request, 400, f"{where}: {first.msg}", AppCode.REQUEST_VALIDATION, details
+        )
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, exc: HTTPException) -> Response:
@@ -57,13 +73,21 @@ def install(app: FastAPI) -> None:
         }
         if code is None and exc.status_code < 500:
             code = AppCode.ILLEGAL_PARAMETER
-        return error_response(request, exc.status_code, messages.get(exc.status_code, str(exc.detail)), code)
+        return error_response(
+            request, exc.status_code, messages.get(exc.status_code, str(exc.detail)), code
+        )
 
 
-async def last_resort(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+async def last_resort(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
     """Turn what nothing else caught into a 500 that tells nothing of the inside, and log it whole."""
     try:
         return await call_next(request)
-    except Exception:  # noqa: BLE001 - the border of the service
-        log.exception("api.bug", path=request.url.path, request_id=getattr(request.state, "request_id", ""))
-        return error_response(request, 500, "The gateway made a mistake; tell its admins this request id.")
+    except Exception:
+        log.exception(
+            "api.bug", path=request.url.path, request_id=getattr(request.state, "request_id", "")
+        )
+        return error_response(
+            request, 500, "The gateway made a mistake; tell its admins this request id."
+        )

@@ -43,12 +43,17 @@ def caller_of(request: Request, roles: RolesSection) -> Caller:
     """
     peer: Any = getattr(request.state, "peer", None)
     if peer is None:
-        raise GatewayError(AppCode.AUTHENTICATION_FAILED, "The connection has no peer credentials; use the Unix socket.")
+        raise GatewayError(
+            AppCode.AUTHENTICATION_FAILED,
+            "The connection has no peer credentials; use the Unix socket.",
+        )
     pid, uid, gid = peer
     try:
         user = pwd.getpwuid(uid).pw_name
     except KeyError as exc:
-        raise GatewayError(AppCode.INVALID_USER, f"The uid {uid} has no user name on this machine.") from exc
+        raise GatewayError(
+            AppCode.INVALID_USER, f"The uid {uid} has no user name on this machine."
+        ) from exc
     groups = frozenset(_group_name(number) for number in os.getgrouplist(user, gid))
     admin = user in roles.admin_users or bool(groups & set(roles.admin_groups))
     return Caller(user, uid, groups, admin, f"uid={uid} pid={pid}")

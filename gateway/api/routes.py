@@ -91,7 +91,10 @@ async def submit(request: Request) -> wire.JobId:
     async for piece in request.stream():
         total += len(piece)
         if total > _MOST_BODY:
-            raise GatewayError(AppCode.ILLEGAL_PARAMETER, f"The body is over {_MOST_BODY >> 20} MiB; submit fewer files.")
+            raise GatewayError(
+                AppCode.ILLEGAL_PARAMETER,
+                f"The body is over {_MOST_BODY >> 20} MiB; submit fewer files.",
+            )
         pieces.append(piece)
     body = load_json(b"".join(pieces))
     job_id = await run_in_threadpool(_services(request).jobs.submit, _caller(request), body)
@@ -99,32 +102,53 @@ async def submit(request: Request) -> wire.JobId:
 
 
 def jobs(
-    request: Request, cluster: str | None = None, state: wire.WireState | None = None,
-    after: datetime | None = None, before: datetime | None = None, limit: Limit = 1000,
+    request: Request,
+    cluster: str | None = None,
+    state: wire.WireState | None = None,
+    after: datetime | None = None,
+    before: datetime | None = None,
+    limit: Limit = 1000,
 ) -> wire.Jobs:
     """List the caller's jobs, the last updated first."""
     found = _services(request).jobs.list_jobs(
-        _caller(request), cluster=cluster, state=state, after=_zoned("after", after),
-        before=_zoned("before", before), limit=limit,
+        _caller(request),
+        cluster=cluster,
+        state=state,
+        after=_zoned("after", after),
+        before=_zoned("before", before),
+        limit=limit,
     )
     return wire.Jobs(jobs=found)
 
 
 def admin_jobs(
-    request: Request, user: str | None = None, cluster: str | None = None, state: wire.WireState | None = None,
-    after: datetime | None = None, before: datetime | None = None, limit: Limit = 1000,
+    request: Request,
+    user: str | None = None,
+    cluster: str | None = None,
+    state: wire.WireState | None = None,
+    after: datetime | None = None,
+    before: datetime | None = None,
+    limit: Limit = 1000,
 ) -> wire.Jobs:
     """List everyone's jobs, or one user's."""
     found = _services(request).jobs.list_jobs(
-        _caller(request), cluster=cluster, state=state, after=_zoned("after", after),
-        before=_zoned("before", before), limit=limit, user=user, everyone=user is None,
+        _caller(request),
+        cluster=cluster,
+        state=state,
+        after=_zoned("after", after),
+        before=_zoned("before", before),
+        limit=limit,
+        user=user,
+        everyone=user is None,
     )
     return wire.Jobs(jobs=found)
 
 
 def _zoned(name: str, time: datetime | None) -> datetime | None:
     if time is not None and time.tzinfo is None:
-        raise GatewayError(AppCode.ILLEGAL_PARAMETER, f"{name}: the time has no zone; write 2026-01-31T12:00:00Z.")
+        raise GatewayError(
+            AppCode.ILLEGAL_PARAMETER, f"{name}: the time has no zone; write 2026-01-31T12:00:00Z."
+        )
     return time
 
 
@@ -140,12 +164,16 @@ def status(request: Request, job_id: str) -> wire.JobStatus:
 
 def exit_codes(request: Request, job_id: str) -> wire.ExitCodes:
     """Return the exit codes of a job's containers."""
-    return wire.ExitCodes(exit_codes=_services(request).jobs.exit_codes(_caller(request), parse_job_id(job_id)))
+    return wire.ExitCodes(
+        exit_codes=_services(request).jobs.exit_codes(_caller(request), parse_job_id(job_id))
+    )
 
 
 def containers(request: Request, job_id: str) -> wire.Containers:
     """Return the containers of a job."""
-    return wire.Containers(containers=_services(request).jobs.containers(_caller(request), parse_job_id(job_id)))
+    return wire.Containers(
+        containers=_services(request).jobs.containers(_caller(request), parse_job_id(job_id))
+    )
 
 
 def container(request: Request, job_id: str, number: int) -> wire.Container:
@@ -155,20 +183,33 @@ def container(request: Request, job_id: str, number: int) -> wire.Container:
 
 def script(request: Request, job_id: str) -> wire.Script:
     """Return the batch scripts that were submitted for a job."""
-    return wire.Script(scripts=_services(request).jobs.script(_caller(request), parse_job_id(job_id)))
+    return wire.Script(
+        scripts=_services(request).jobs.script(_caller(request), parse_job_id(job_id))
+    )
 
 
 def log(
-    request: Request, job_id: str, number: int, stream: Literal["stdout", "stderr"], seek: Number = 0,
+    request: Request,
+    job_id: str,
+    number: int,
+    stream: Literal["stdout", "stderr"],
+    seek: Number = 0,
     length: Annotated[int | None, Query(ge=0, le=1 << 50)] = None,
 ) -> Response:
     """Return a container's log from byte `seek` on; X-Log-Size and X-Log-Final tell the rest."""
-    piece = _services(request).jobs.log(_caller(request), parse_job_id(job_id), number, stream, seek, length)
+    piece = _services(request).jobs.log(
+        _caller(request), parse_job_id(job_id), number, stream, seek, length
+    )
     name = f"{parse_job_id(job_id)}_{number}.{stream}"
-    return Response(piece.data, media_type="text/plain", headers={
-        "Content-Disposition": f'attachment; filename="{name}"', "X-Log-Size": str(piece.size),
-        "X-Log-Final": str(piece.final).lower(),
-    })
+    return Response(
+        piece.data,
+        media_type="text/plain",
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "X-Log-Size": str(piece.size),
+            "X-Log-Final": str(piece.final).lower(),
+        },
+    )
 
 
 def cancel(request: Request, job_id: str) -> Response:
@@ -188,18 +229,27 @@ def image(request: Request, name: str) -> wire.Image:
 
 
 def approve(
-    request: Request, name: str, refdata_id: str | None = None, default_refdata_mount_point: str | None = None
+    request: Request,
+    name: str,
+    refdata_id: str | None = None,
+    default_refdata_mount_point: str | None = None,
 ) -> wire.Image:
     """Approve an image."""
     if refdata_id is not None or default_refdata_mount_point is not None:
-        raise GatewayError(AppCode.UNSUPPORTED, "refdata_id: reference data is not supported by this gateway yet.")
+        raise GatewayError(
+            AppCode.UNSUPPORTED, "refdata_id: reference data is not supported by this gateway yet."
+        )
     return _services(request).images.approve(_caller(request), name)
 
 
 def accounting(
-    request: Request, user: Annotated[list[str] | None, Query()] = None, everyone: bool = False,
-    start: datetime | None = None, end: datetime | None = None,
-    state: Annotated[list[str] | None, Query()] = None, job: Annotated[list[str] | None, Query()] = None,
+    request: Request,
+    user: Annotated[list[str] | None, Query()] = None,
+    everyone: bool = False,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    state: Annotated[list[str] | None, Query()] = None,
+    job: Annotated[list[str] | None, Query()] = None,
     limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
 ) -> wire.AcctRows:
     """Return accounting rows of jobs, containers and phases."""
@@ -207,8 +257,14 @@ def accounting(
     for word in state or []:
         states += [str(phase) for phase in phases_of_wire(word)] or [word]
     found = _services(request).info.accounting(
-        _caller(request), users=user or [], everyone=everyone, start=_zoned("start", start),
-        end=_zoned("end", end), states=states, refs=[parse_ref(text) for text in job or []], limit=limit,
+        _caller(request),
+        users=user or [],
+        everyone=everyone,
+        start=_zoned("start", start),
+        end=_zoned("end", end),
+        states=states,
+        refs=[parse_ref(text) for text in job or []],
+        limit=limit,
     )
     return wire.AcctRows(rows=found)
 
@@ -235,7 +291,9 @@ ROUTES = (
     Route("GET", "/admin/jobs/{job_id}", job, Access.ADMIN, wire.Job),
     Route("GET", "/admin/jobs/{job_id}/exit_codes", exit_codes, Access.ADMIN, wire.ExitCodes),
     Route("GET", "/admin/jobs/{job_id}/container", containers, Access.ADMIN, wire.Containers),
-    Route("GET", "/admin/jobs/{job_id}/container/{number}", container, Access.ADMIN, wire.Container),
+    Route(
+        "GET", "/admin/jobs/{job_id}/container/{number}", container, Access.ADMIN, wire.Container
+    ),
     Route("PUT", "/admin/jobs/{job_id}/cancel", cancel, Access.ADMIN, status=204),
     Route("POST", "/admin/images/{name:path}", approve, Access.ADMIN, wire.Image),
 )

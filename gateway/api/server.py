@@ -26,8 +26,16 @@ class Server:
         self._socket = _bind(path)
         self._path = path
         config = uvicorn.Config(
-            app, http=PeerProtocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-            timeout_keep_alive=30, backlog=1024, timeout_graceful_shutdown=5,
+            app,
+            http=PeerProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            backlog=1024,
+            timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)
 
@@ -48,7 +56,9 @@ def _bind(path: Path) -> socket.socket:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() or path.is_symlink():
             if not stat.S_ISSOCK(path.lstat().st_mode):
-                raise ConfigError(f"api.socket: {path} is there and is no socket; remove it or choose another path")
+                raise ConfigError(
+                    f"api.socket: {path} is there and is no socket; remove it or choose another path"
+                )
             with socket.socket(socket.AF_UNIX) as probe:
                 try:
                     probe.connect(str(path))

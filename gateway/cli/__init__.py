@@ -1,0 +1,1 @@
+"""The commands; users'\'' commands speak through `gateway.client` alone."""

@@ -20,7 +20,9 @@ EXIT_CODES = (
     "4 the gateway does not answer; 5 the gateway failed."
 )
 
-Socket = Annotated[str, typer.Option("--socket", envvar="CTS_SOCKET", help="The daemon's Unix socket.")]
+Socket = Annotated[
+    str, typer.Option("--socket", envvar="CTS_SOCKET", help="The daemon's Unix socket.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 SOCKET = DEFAULT_SOCKET
 
@@ -91,7 +93,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, header: bool
     lines = [[clean("" if cell is None else cell) for cell in row] for row in rows]
     widths = [max([len(title), *(len(line[n]) for line in lines)]) for n, title in enumerate(head)]
     for line in ([list(head)] if header else []) + lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        typer.echo(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 def duration(seconds: float | None) -> str:

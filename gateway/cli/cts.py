@@ -18,14 +18,18 @@ from gateway.wire import JobPreview, JobStatus
 
 app = typer.Typer(
     help=f"Run container jobs from S3 to S3 on Slurm.\n\n{common.EXIT_CODES}",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 admin = typer.Typer(help="For admins.", no_args_is_help=True)
 admin_image = typer.Typer(help="Which images jobs may use.", no_args_is_help=True)
 app.add_typer(admin, name="admin")
 admin.add_typer(admin_image, name="image")
 
-JobArgument = Annotated[str, typer.Argument(help="A job, such as 1234, or one of its containers, 1234_0.")]
+JobArgument = Annotated[
+    str, typer.Argument(help="A job, such as 1234, or one of its containers, 1234_0.")
+]
 JobsArgument = Annotated[list[str], typer.Argument(help="Jobs, such as 1234.")]
 
 
@@ -33,8 +37,11 @@ JobsArgument = Annotated[list[str], typer.Argument(help="Jobs, such as 1234.")]
 @command
 def submit(
     file: Annotated[str, typer.Argument(help="The job as JSON or YAML; - for standard input.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the job's end; exit code 1 when it fails.")] = False,
-    as_json: AsJson = False, socket: Socket = SOCKET,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the job's end; exit code 1 when it fails.")
+    ] = False,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
 ) -> None:
     """Submit a job; its id alone is printed."""
     with connect(socket) as client:
@@ -63,9 +70,13 @@ def _read(file: str) -> dict[str, Any]:
         try:
             document = yaml.safe_load(text)
         except yaml.YAMLError as exc:
-            common.fail(f"{file} is neither JSON nor YAML: {str(exc).splitlines()[0]}", common.BAD_INPUT)
+            common.fail(
+                f"{file} is neither JSON nor YAML: {str(exc).splitlines()[0]}", common.BAD_INPUT
+            )
     if not isinstance(document, dict):
-        common.fail(f"{file} must hold one object with the job's fields; see docs/job.md", common.BAD_INPUT)
+        common.fail(
+            f"{file} must hold one object with the job's fields; see docs/job.md", common.BAD_INPUT
+        )
     return document
 
 
@@ -75,7 +86,8 @@ def jobs(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Only jobs of this site.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many, 1 to 1000.")] = 100,
-    as_json: AsJson = False, socket: Socket = SOCKET,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
 ) -> None:
     """List your jobs, the last updated first."""
     with connect(socket) as client:
@@ -87,8 +99,16 @@ def _list(found: list[JobPreview], as_json: bool) -> None:
         print_json(found)
         return
     rows = [
-        (job.id, job.name or "", job.user, job.job_input.get("cluster"), job.state, job.phase,
-         job.transition_times[-1].time.strftime("%Y-%m-%dT%H:%M:%S"), job.error or job.reason or "")
+        (
+            job.id,
+            job.name or "",
+            job.user,
+            job.job_input.get("cluster"),
+            job.state,
+            job.phase,
+            job.transition_times[-1].time.strftime("%Y-%m-%dT%H:%M:%S"),
+            job.error or job.reason or "",
+        )
         for job in found
     ]
     table(("JOBID", "NAME", "USER", "SITE", "STATE", "PHASE", "UPDATED", "NOTE"), rows)
@@ -113,20 +133,38 @@ def show(job: JobArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> 
         containers = client.containers(job)
     where = ", ".join(full.slurm_jobs) or "none yet"
     lines: list[tuple[str, object]] = [
-        ("Job", full.id), ("Name", full.name or ""), ("User", full.user), ("Site", full.job_input.get("cluster")),
-        ("State", f"{full.state} ({full.phase})"), ("Reason", full.reason or ""), ("Error", full.error or ""),
-        ("Image", f"{full.image.name}:{full.image.tag or ''}"), ("Digest", full.image.digest),
-        ("SlurmID", where), ("Inputs", full.input_file_count), ("Output", full.job_input.get("output_dir")),
+        ("Job", full.id),
+        ("Name", full.name or ""),
+        ("User", full.user),
+        ("Site", full.job_input.get("cluster")),
+        ("State", f"{full.state} ({full.phase})"),
+        ("Reason", full.reason or ""),
+        ("Error", full.error or ""),
+        ("Image", f"{full.image.name}:{full.image.tag or ''}"),
+        ("Digest", full.image.digest),
+        ("SlurmID", where),
+        ("Inputs", full.input_file_count),
+        ("Output", full.job_input.get("output_dir")),
     ]
     for title, value in lines:
         if value not in ("", None):
             typer.echo(f"{title:<9} {common.clean(value)}")
     typer.echo("\nHistory")
-    table(("TIME", "STATE", "PHASE"), [(t.time.isoformat(timespec="milliseconds"), t.state, t.phase) for t in full.transition_times])
+    table(
+        ("TIME", "STATE", "PHASE"),
+        [
+            (t.time.isoformat(timespec="milliseconds"), t.state, t.phase)
+            for t in full.transition_times
+        ],
+    )
     typer.echo("\nContainers")
-    table(("ID", "PHASE", "EXIT", "NODE", "SLURMID", "OUTPUTS", "ERROR"), [
-        (c.id, c.phase, c.exit_code, c.node, c.slurm_job_id, len(c.outputs), c.error) for c in containers
-    ])
+    table(
+        ("ID", "PHASE", "EXIT", "NODE", "SLURMID", "OUTPUTS", "ERROR"),
+        [
+            (c.id, c.phase, c.exit_code, c.node, c.slurm_job_id, len(c.outputs), c.error)
+            for c in containers
+        ],
+    )
     if full.outputs:
         typer.echo("\nOutputs")
         table(("FILE", "BYTES", "CRC64NVME"), [(o.file, o.size, o.crc64nvme) for o in full.outputs])
@@ -136,9 +174,15 @@ def show(job: JobArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> 
 @command
 def logs(
     job: JobArgument,
-    container: Annotated[int | None, typer.Option("-c", "--container", help="Which container.")] = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows, until the container's end.")] = False,
-    stderr: Annotated[bool, typer.Option("--stderr", help="Standard error instead of standard output.")] = False,
+    container: Annotated[
+        int | None, typer.Option("-c", "--container", help="Which container.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on as it grows, until the container's end.")
+    ] = False,
+    stderr: Annotated[
+        bool, typer.Option("--stderr", help="Standard error instead of standard output.")
+    ] = False,
     socket: Socket = SOCKET,
 ) -> None:
     """Print the log of a container (of container 0 where none is named)."""
@@ -175,8 +219,10 @@ def cancel(jobs: JobsArgument, as_json: AsJson = False, socket: Socket = SOCKET)
 @app.command()
 @command
 def wait(
-    jobs: JobsArgument, timeout: Annotated[float | None, typer.Option(help="Give up after so many seconds.")] = None,
-    as_json: AsJson = False, socket: Socket = SOCKET,
+    jobs: JobsArgument,
+    timeout: Annotated[float | None, typer.Option(help="Give up after so many seconds.")] = None,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
 ) -> None:
     """Wait for the end of jobs; exit code 1 when one of them fails or is canceled."""
     with connect(socket) as client:
@@ -189,7 +235,10 @@ def _finish(client: Client, jobs: list[str], timeout: float | None, as_json: boo
     def say(status: JobStatus) -> None:
         if live:
             note = f": {common.clean(status.reason)}" if status.reason else ""
-            typer.echo(f"{status.transition_times[-1].time:%H:%M:%S} {status.id} {status.phase}{note}", err=True)
+            typer.echo(
+                f"{status.transition_times[-1].time:%H:%M:%S} {status.id} {status.phase}{note}",
+                err=True,
+            )
 
     ended = []
     for job in jobs:
@@ -202,7 +251,10 @@ def _finish(client: Client, jobs: list[str], timeout: float | None, as_json: boo
     bad = [status for status in ended if status.state != "complete"]
     for status in bad:
         error = client.job(status.id).error
-        typer.echo(f"job {status.id} is {status.state}{f': {common.clean(error)}' if error else ''}", err=True)
+        typer.echo(
+            f"job {status.id} is {status.state}{f': {common.clean(error)}' if error else ''}",
+            err=True,
+        )
     if bad:
         raise typer.Exit(common.JOB_FAILED)
 
@@ -216,9 +268,10 @@ def images(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
     if as_json:
         print_json(found)
         return
-    table(("NAME", "TAG", "DIGEST", "ENTRYPOINT", "BY"), [
-        (i.name, i.tag, i.digest, " ".join(i.entrypoint), i.registered_by) for i in found
-    ])
+    table(
+        ("NAME", "TAG", "DIGEST", "ENTRYPOINT", "BY"),
+        [(i.name, i.tag, i.digest, " ".join(i.entrypoint), i.registered_by) for i in found],
+    )
 
 
 @app.command()
@@ -230,10 +283,21 @@ def sites(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
     if as_json:
         print_json(found)
         return
-    table(("SITE", "STATE", "NODES", "CPUS/NODE", "GB/NODE", "MAX MINUTES", "NOTE"), [
-        (s.cluster, "up" if s.available else "down", s.nodes, s.cpus_per_node, s.memory_per_node_gb,
-         s.max_runtime_min, s.unavailable_reason or "") for s in found
-    ])
+    table(
+        ("SITE", "STATE", "NODES", "CPUS/NODE", "GB/NODE", "MAX MINUTES", "NOTE"),
+        [
+            (
+                s.cluster,
+                "up" if s.available else "down",
+                s.nodes,
+                s.cpus_per_node,
+                s.memory_per_node_gb,
+                s.max_runtime_min,
+                s.unavailable_reason or "",
+            )
+            for s in found
+        ],
+    )
 
 
 @app.command()
@@ -266,7 +330,9 @@ def script(job: JobArgument, as_json: AsJson = False, socket: Socket = SOCKET) -
 @admin_image.command("approve")
 @command
 def approve(
-    name: Annotated[str, typer.Argument(help="An image, by tag or digest.")], as_json: AsJson = False, socket: Socket = SOCKET
+    name: Annotated[str, typer.Argument(help="An image, by tag or digest.")],
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
 ) -> None:
     """Look an image up in its registry and let jobs use what it is now."""
     with connect(socket) as client:
@@ -282,7 +348,8 @@ def approve(
 def admin_jobs(
     user: Annotated[str | None, typer.Option("-u", "--user", help="Only this user's.")] = None,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    as_json: AsJson = False, socket: Socket = SOCKET,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
 ) -> None:
     """List everyone's jobs."""
     with connect(socket) as client:

@@ -20,19 +20,40 @@ _FIELDS = {name.lower(): name for name in AcctRow.model_fields}
 
 @command
 def ctsacct(
-    jobs: Annotated[str | None, typer.Option("-j", "--jobs", help="Jobs, containers or phases: 12,13_0,14_0.run")] = None,
+    jobs: Annotated[
+        str | None,
+        typer.Option("-j", "--jobs", help="Jobs, containers or phases: 12,13_0,14_0.run"),
+    ] = None,
     users: Annotated[str | None, typer.Option("-u", "--user", help="One user's (admins).")] = None,
-    everyone: Annotated[bool, typer.Option("-a", "--allusers", help="Everyone's (admins).")] = False,
-    start: Annotated[str | None, typer.Option("-S", "--starttime", help="From this time: now-2days, midnight, 2026-01-31")] = None,
+    everyone: Annotated[
+        bool, typer.Option("-a", "--allusers", help="Everyone's (admins).")
+    ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option("-S", "--starttime", help="From this time: now-2days, midnight, 2026-01-31"),
+    ] = None,
     end: Annotated[str | None, typer.Option("-E", "--endtime", help="Until this time.")] = None,
-    state: Annotated[str | None, typer.Option("-s", "--state", help="Only jobs in these states.")] = None,
-    allocations: Annotated[bool, typer.Option("-X", "--allocations", help="Jobs alone, no containers or phases.")] = False,
-    fields: Annotated[str, typer.Option("-o", "--format", help="Fields, with %width: JobID%12,State")] = _DEFAULT,
+    state: Annotated[
+        str | None, typer.Option("-s", "--state", help="Only jobs in these states.")
+    ] = None,
+    allocations: Annotated[
+        bool, typer.Option("-X", "--allocations", help="Jobs alone, no containers or phases.")
+    ] = False,
+    fields: Annotated[
+        str, typer.Option("-o", "--format", help="Fields, with %width: JobID%12,State")
+    ] = _DEFAULT,
     noheader: Annotated[bool, typer.Option("-n", "--noheader", help="No line of titles.")] = False,
-    parsable2: Annotated[bool, typer.Option("-P", "--parsable2", help="Fields with | between them.")] = False,
-    parsable: Annotated[bool, typer.Option("-p", "--parsable", help="The same, and a | at the end.")] = False,
-    helpformat: Annotated[bool, typer.Option("-e", "--helpformat", help="List the fields.")] = False,
-    as_json: AsJson = False, socket: Socket = SOCKET,
+    parsable2: Annotated[
+        bool, typer.Option("-P", "--parsable2", help="Fields with | between them.")
+    ] = False,
+    parsable: Annotated[
+        bool, typer.Option("-p", "--parsable", help="The same, and a | at the end.")
+    ] = False,
+    helpformat: Annotated[
+        bool, typer.Option("-e", "--helpformat", help="List the fields.")
+    ] = False,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
 ) -> None:
     """Show accounting rows."""
     if helpformat:
@@ -41,8 +62,12 @@ def ctsacct(
     columns = [_column(text) for text in fields.split(",") if text]
     with connect(socket) as client:
         rows = client.accounting(
-            user=users, everyone=everyone, start=_when("-S", start), end=_when("-E", end),
-            state=[word.lower() for word in state.split(",")] if state else None, job=jobs.split(",") if jobs else None,
+            user=users,
+            everyone=everyone,
+            start=_when("-S", start),
+            end=_when("-E", end),
+            state=[word.lower() for word in state.split(",")] if state else None,
+            job=jobs.split(",") if jobs else None,
         )
     if allocations:
         rows = [row for row in rows if "_" not in row.JobID]
@@ -62,7 +87,10 @@ def _column(text: str) -> tuple[str, int | None]:
     name, sign, width = text.strip().partition("%")
     known = _FIELDS.get(name.lower())
     if known is None or (sign and not width.lstrip("-").isdigit()):
-        common.fail(f"-o: there is no field {name!r}; the fields are: {' '.join(AcctRow.model_fields)}", common.BAD_INPUT)
+        common.fail(
+            f"-o: there is no field {name!r}; the fields are: {' '.join(AcctRow.model_fields)}",
+            common.BAD_INPUT,
+        )
     return known, int(width) if sign else None
 
 
@@ -85,12 +113,24 @@ def _cell(row: AcctRow, name: str, *, raw: bool) -> str:
         return common.duration(value)
     if name in _BYTES and not raw:
         return common.size(value)
-    return f"{value:.2f}" if isinstance(value, float) else common.clean(value).replace("|", "?" if raw else "|")
+    return (
+        f"{value:.2f}"
+        if isinstance(value, float)
+        else common.clean(value).replace("|", "?" if raw else "|")
+    )
 
 
-def _aligned(titles: list[str], cells: list[list[str]], widths: list[int | None], *, header: bool) -> None:
-    natural = [max([len(title), *(len(line[n]) for line in cells)]) for n, title in enumerate(titles)]
-    lines = ([titles, ["-" * (abs(w) if w else n) for w, n in zip(widths, natural, strict=True)]] if header else []) + cells
+def _aligned(
+    titles: list[str], cells: list[list[str]], widths: list[int | None], *, header: bool
+) -> None:
+    natural = [
+        max([len(title), *(len(line[n]) for line in cells)]) for n, title in enumerate(titles)
+    ]
+    lines = (
+        [titles, ["-" * (abs(w) if w else n) for w, n in zip(widths, natural, strict=True)]]
+        if header
+        else []
+    ) + cells
     for line in lines:
         shown = []
         for text, width, least in zip(line, widths, natural, strict=True):
@@ -105,5 +145,7 @@ def _aligned(titles: list[str], cells: list[list[str]], widths: list[int | None]
 def main() -> None:
     """Run the command line."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(help=f"Show what jobs, their containers (1234_0) and phases (1234_0.run) took.\n\n{EXIT_CODES}")(ctsacct)
+    app.command(
+        help=f"Show what jobs, their containers (1234_0) and phases (1234_0.run) took.\n\n{EXIT_CODES}"
+    )(ctsacct)
     app()

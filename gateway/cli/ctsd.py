@@ -19,9 +19,13 @@ from gateway.store.db import Database
 
 app = typer.Typer(
     help="The cts daemon. Exit codes: 0 good, 1 a dependency fails, 2 the configuration is wrong.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
-ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration, TOML; see deploy/gateway.toml.example.")]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", help="The configuration, TOML; see deploy/gateway.toml.example.")
+]
 _DEFAULT = Path("/etc/cts/gateway.toml")
 
 
@@ -82,11 +86,18 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _logging(form: str) -> None:
-    renderer = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=False)
+    )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars, structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.format_exc_info, renderer,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

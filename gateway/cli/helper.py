@@ -11,7 +11,9 @@ from gateway.slurm.helper import serve
 def main() -> int:
     """Serve the daemon on standard input and output."""
     if len(sys.argv) != 2 or not sys.argv[1].startswith("/"):
-        sys.stderr.write("usage: cts-helper WORK_DIR (the daemon starts this as the user of the jobs)\n")
+        sys.stderr.write(
+            "usage: cts-helper WORK_DIR (the daemon starts this as the user of the jobs)\n"
+        )
         return 2
     try:
         return serve(sys.argv[1], sys.stdin, sys.stdout)

@@ -38,4 +38,6 @@ def parse_time(text: str, now: datetime) -> datetime:
         except ValueError:
             continue
         return midnight + timedelta(hours=clock.hour, minutes=clock.minute, seconds=clock.second)
-    raise ValueError(f"{text!r} is no time; write now-2days, midnight, 14:30, 2026-01-31 or 2026-01-31T12:00:00")
+    raise ValueError(
+        f"{text!r} is no time; write now-2days, midnight, 14:30, 2026-01-31 or 2026-01-31T12:00:00"
+    )

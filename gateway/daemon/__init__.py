@@ -1,0 +1,1 @@
+"""The loops that do the work, and their supervision."""

@@ -20,9 +20,16 @@ class Cleaner:
     def tick(self) -> float:
         """Remove the files of complete and canceled jobs; returns the seconds to wait."""
         with self._db.read() as session:
-            jobs = [(job.id or 0, job.num_containers) for job in store.uncleaned(session, self._site.name)]
+            jobs = [
+                (job.id or 0, job.num_containers)
+                for job in store.uncleaned(session, self._site.name)
+            ]
         for job_id, containers in jobs:
-            paths = [f"{self._site.container_dir(job_id, n)}/{name}" for n in range(containers) for name in _NAMES]
+            paths = [
+                f"{self._site.container_dir(job_id, n)}/{name}"
+                for n in range(containers)
+                for name in _NAMES
+            ]
             self._site.hands.remove([*paths, f"{self._site.job_dir(job_id)}/job.json"])
             with self._db.write() as session:
                 job = store.get(session, job_id)

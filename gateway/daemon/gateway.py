@@ -57,7 +57,9 @@ class Gateway:
             template_path(section.template)
         self._stop = threading.Event()
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
-        jobs = JobService(config, self.database, self.objects, self.registry, self._read_log, self._wake)
+        jobs = JobService(
+            config, self.database, self.objects, self.registry, self._read_log, self._wake
+        )
         self.services = Services(jobs, _Images(self), _Info(self))
 
     def _loops(self, site: Site) -> list[Loop]:
@@ -132,8 +134,16 @@ class _Images:
             raise
         finally:
             with self._gateway.database.write() as session:
-                session.add(Audit(time=now(), user=caller.user, origin=caller.origin, action="image.approve",
-                                  target=name[:1000], result=result))
+                session.add(
+                    Audit(
+                        time=now(),
+                        user=caller.user,
+                        origin=caller.origin,
+                        action="image.approve",
+                        target=name[:1000],
+                        result=result,
+                    )
+                )
 
 
 class _Info:
@@ -142,25 +152,44 @@ class _Info:
 
     def root(self) -> wire.Root:
         section = self._gateway.config.gateway
-        return wire.Root(service_name=section.name, version=__version__, git_hash="", server_time=datetime.now(UTC),
-                         notes=section.notes or "")
+        return wire.Root(
+            service_name=section.name,
+            version=__version__,
+            git_hash="",
+            server_time=datetime.now(UTC),
+            notes=section.notes or "",
+        )
 
     def whoami(self, caller: Caller) -> wire.WhoAmI:
         paths = access.allowed_paths(self._gateway.config.path_rules, caller)
-        return wire.WhoAmI(user=caller.user, roles=["admin"] if caller.admin else ["user"], allowed_paths=paths)
+        return wire.WhoAmI(
+            user=caller.user, roles=["admin"] if caller.admin else ["user"], allowed_paths=paths
+        )
 
     def sites(self) -> list[wire.Site]:
         found = []
         for name, site in self._gateway.sites.items():
             section = site.section
-            trouble = next((x.last_error for x in self._gateway.loops if x.name == f"poll:{name}"), None)
-            found.append(wire.Site(
-                cluster=name, active=section.active, available=section.active and trouble is None,
-                unavailable_reason=trouble if section.active else section.inactive_reason or "switched off",
-                nodes=section.nodes, cpus_per_node=section.cpus_per_node,
-                memory_per_node_gb=round((section.memory_per_node - section.overhead_memory) / 1e9, 3),
-                max_runtime_min=section.max_runtime_min, notes=list(section.notes),
-            ))
+            trouble = next(
+                (x.last_error for x in self._gateway.loops if x.name == f"poll:{name}"), None
+            )
+            found.append(
+                wire.Site(
+                    cluster=name,
+                    active=section.active,
+                    available=section.active and trouble is None,
+                    unavailable_reason=trouble
+                    if section.active
+                    else section.inactive_reason or "switched off",
+                    nodes=section.nodes,
+                    cpus_per_node=section.cpus_per_node,
+                    memory_per_node_gb=round(
+                        (section.memory_per_node - section.overhead_memory) / 1e9, 3
+                    ),
+                    max_runtime_min=section.max_runtime_min,
+                    notes=list(section.notes),
+                )
+            )
         return found
 
     def ready(self) -> wire.Ready:
@@ -168,20 +197,37 @@ class _Info:
         return wire.Ready(ready=all(line.ok for line in checks), checks=checks)
 
     def accounting(
-        self, caller: Caller, *, users: Sequence[str], everyone: bool, start: datetime | None, end: datetime | None,
-        states: Sequence[str], refs: Sequence[JobRef], limit: int,
+        self,
+        caller: Caller,
+        *,
+        users: Sequence[str],
+        everyone: bool,
+        start: datetime | None,
+        end: datetime | None,
+        states: Sequence[str],
+        refs: Sequence[JobRef],
+        limit: int,
     ) -> list[wire.AcctRow]:
         whose: str | None = caller.user
         if caller.admin and (everyone or users):
             whose = users[0] if users else None
         accounts = {name: site.section.account for name, site in self._gateway.sites.items()}
         with self._gateway.database.read() as session:
-            return acct.rows(session, user=whose, start=start, end=end, states=states, refs=refs, limit=limit,
-                             accounts=accounts)
+            return acct.rows(
+                session,
+                user=whose,
+                start=start,
+                end=end,
+                states=states,
+                refs=refs,
+                limit=limit,
+                accounts=accounts,
+            )
 
 
 def check_all(gateway: Gateway) -> list[wire.ReadyLine]:
     """Try each thing that the gateway depends on."""
+
     def database() -> str:
         gateway.database.check()
         return f"{gateway.database.name}, schema {gateway.database.wanted_version()}"
@@ -189,7 +235,11 @@ def check_all(gateway: Gateway) -> list[wire.ReadyLine]:
     def objects() -> str:
         return f"{len(gateway.objects.buckets())} buckets listed"
 
-    lines = [_line("database", database), _line("s3", objects), _line("crane", gateway.crane.version)]
+    lines = [
+        _line("database", database),
+        _line("s3", objects),
+        _line("crane", gateway.crane.version),
+    ]
     for name, site in gateway.sites.items():
         lines.append(_line(f"site {name}: slurm", partial(_slurm, site)))
         lines.append(_line(f"site {name}: work directory", partial(_work, site)))
@@ -217,4 +267,6 @@ def _line(name: str, check: Callable[[], str]) -> wire.ReadyLine:
         detail, ok = check(), True
     except (GatewayError, SiteError, StoreError, ConfigError) as exc:
         detail, ok = str(exc), False
-    return wire.ReadyLine(name=name, ok=ok, detail=f"{detail} ({(time.monotonic() - begin) * 1000:.0f} ms)")
+    return wire.ReadyLine(
+        name=name, ok=ok, detail=f"{detail} ({(time.monotonic() - begin) * 1000:.0f} ms)"
+    )

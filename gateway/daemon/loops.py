@@ -51,7 +51,7 @@ class Loop:
                 wait = self._back_off(failures)
                 self.last_error = str(exc)
                 log.warning("loop.trouble", loop=self.name, error=str(exc), again_in=round(wait, 1))
-            except Exception as exc:  # noqa: BLE001 - a bug in one tick must not end the gateway
+            except Exception as exc:
                 failures += 1
                 wait = self._back_off(failures)
                 self.last_error = f"{type(exc).__name__}: {exc}"

@@ -61,7 +61,9 @@ class Request(BaseModel):
 class Mailbox:
     """The loop that serves one site's mailbox."""
 
-    def __init__(self, config: Config, database: Database, objects: ObjectStore, site: Site) -> None:
+    def __init__(
+        self, config: Config, database: Database, objects: ObjectStore, site: Site
+    ) -> None:
         self._config = config
         self._db = database
         self._objects = objects
@@ -152,7 +154,9 @@ class Mailbox:
 
     def _grant_inputs(self, request: Request) -> list[dict[str, Any]]:
         with self._db.read() as session:
-            mine = {item.id: item for item in store.inputs(session, request.job_id, request.container)}
+            mine = {
+                item.id: item for item in store.inputs(session, request.job_id, request.container)
+            }
         unknown = [number for number in request.inputs if number not in mine]
         if unknown:
             raise ValueError(f"input {unknown[0]} is none of this container's")
@@ -164,13 +168,17 @@ class Mailbox:
     def _grant_outputs(self, request: Request, job: Job) -> list[dict[str, Any]]:
         bucket, _, prefix = job.output_dir.partition("/")
         rows = self._register(request, bucket, prefix)
-        return [self._grant_output(row, asked) for row, asked in zip(rows, request.outputs, strict=True)]
+        return [
+            self._grant_output(row, asked) for row, asked in zip(rows, request.outputs, strict=True)
+        ]
 
     def _register(self, request: Request, bucket: str, prefix: str) -> list[OutputFile]:
         keys = [prefix + output_path(asked.path) for asked in request.outputs]
         for key in keys:
             if len(key.encode()) > MAX_KEY_BYTES:
-                raise ValueError(f"the output {key[:200]!r} has a key of over {MAX_KEY_BYTES} bytes; use shorter names")
+                raise ValueError(
+                    f"the output {key[:200]!r} has a key of over {MAX_KEY_BYTES} bytes; use shorter names"
+                )
         rows = []
         with self._db.write() as session:
             known = store.output_by_key(session, request.job_id, keys)
@@ -182,8 +190,15 @@ class Mailbox:
                         "have each write other file names"
                     )
                 if row is None:
-                    row = OutputFile(job_id=request.job_id, container=request.container, bucket=bucket, key=key,
-                                     path=asked.path, size=asked.size, md5=asked.md5)
+                    row = OutputFile(
+                        job_id=request.job_id,
+                        container=request.container,
+                        bucket=bucket,
+                        key=key,
+                        path=asked.path,
+                        size=asked.size,
+                        md5=asked.md5,
+                    )
                 row.size, row.md5, row.crc64nvme = asked.size, asked.md5, asked.crc64nvme
                 row.etag = self._expected_etag(asked)
                 session.add(row)
@@ -212,7 +227,10 @@ class Mailbox:
                 stored.upload_id = upload
                 session.add(stored)
         parts = [
-            {"number": number, **_grant(self._objects.grant_part(row.bucket, row.key, upload, number, md5))}
+            {
+                "number": number,
+                **_grant(self._objects.grant_part(row.bucket, row.key, upload, number, md5)),
+            }
             for number, md5 in enumerate(asked.part_md5s, 1)
         ]
         complete = _grant(self._objects.grant_complete(row.bucket, row.key, upload))
@@ -233,8 +251,12 @@ def output_path(path: str) -> str:
         When it leads elsewhere or cannot be a key.
     """
     segments: Sequence[str] = path.split("/")
-    if any(segment in ("", ".", "..") for segment in segments) or any(ord(letter) < 32 for letter in path):
-        raise ValueError(f"the output {path[:200]!r} cannot be a key: empty, dot or control characters in it")
+    if any(segment in ("", ".", "..") for segment in segments) or any(
+        ord(letter) < 32 for letter in path
+    ):
+        raise ValueError(
+            f"the output {path[:200]!r} cannot be a key: empty, dot or control characters in it"
+        )
     return path
 
 

@@ -38,7 +38,9 @@ Key = tuple[str, int | None]
 class Poller:
     """The poll loop of one site."""
 
-    def __init__(self, config: Config, database: Database, objects: ObjectStore, site: Site) -> None:
+    def __init__(
+        self, config: Config, database: Database, objects: ObjectStore, site: Site
+    ) -> None:
         self._config = config
         self._db = database
         self._site = site
@@ -53,7 +55,9 @@ class Poller:
             ids = [job.id or 0 for job in jobs]
             waiting = [c for c in store.containers(session, ids) if not Phase.of(c.phase).terminal]
             firsts = {s.id: s.first for s in store.submissions(session, ids)}
-            unused = store.unaccounted(session, self._site.name, store.now() - timedelta(days=_USAGE_DAYS))
+            unused = store.unaccounted(
+                session, self._site.name, store.now() - timedelta(days=_USAGE_DAYS)
+            )
         self._never_submitted(jobs, waiting)
         placed = {self._key(c, firsts): c for c in waiting if c.slurm_job_id is not None}
         if not placed and not unused:
@@ -84,12 +88,15 @@ class Poller:
     def _wants_accounting(placed: dict[Key, Container], tasks: dict[Key, TaskState]) -> bool:
         """Whether a container ended in a way that only the accounting explains."""
         return any(
-            key in tasks and lookup(tasks[key].state).meaning is Meaning.ENDED
+            key in tasks
+            and lookup(tasks[key].state).meaning is Meaning.ENDED
             and (container.result or {}).get("outcome") != "ok"
             for key, container in placed.items()
         )
 
-    def _judge(self, key: Key, container: Container, task: TaskState | None, record: TaskRecord | None) -> int:
+    def _judge(
+        self, key: Key, container: Container, task: TaskState | None, record: TaskRecord | None
+    ) -> int:
         """Act on the news of one container; 1 when it has ended in Slurm but cannot be settled yet."""
         state = task.state if task is not None else (record.state if record is not None else "")
         row = lookup(state) if state else None
@@ -102,9 +109,17 @@ class Poller:
         first_seen = self._ended_since.setdefault(key, time.monotonic())
         outcome = (container.result or {}).get("outcome")
         explained = record is not None and record.end is not None and bool(record.steps)
-        if outcome not in ("ok", "timeout") and not explained and time.monotonic() - first_seen < _LAG:
+        if (
+            outcome not in ("ok", "timeout")
+            and not explained
+            and time.monotonic() - first_seen < _LAG
+        ):
             return 1
-        if container.result is None and state.startswith("COMPLETED") and time.monotonic() - first_seen < _LAG:
+        if (
+            container.result is None
+            and state.startswith("COMPLETED")
+            and time.monotonic() - first_seen < _LAG
+        ):
             return 1
         try:
             self._settler.settle(container, state, record)
@@ -140,7 +155,10 @@ class Poller:
             if task.node and not task.node.startswith("("):
                 row.node = task.node
             session.add(row)
-            if lookup(task.state).meaning is Meaning.ACTIVE and Phase.of(row.phase) is Phase.PENDING:
+            if (
+                lookup(task.state).meaning is Meaning.ACTIVE
+                and Phase.of(row.phase) is Phase.PENDING
+            ):
                 advance_container(session, row, Phase.STAGE_IN)
                 session.flush()
                 if job.cancel_by is None:
@@ -164,21 +182,34 @@ class Poller:
             return
         with self._db.read() as session:
             open_jobs = {
-                s.job_id for s in store.submissions(session, [i or 0 for i in canceled]) if s.state == "submitting"
+                s.job_id
+                for s in store.submissions(session, [i or 0 for i in canceled])
+                if s.state == "submitting"
             }
         for container in waiting:
             job = canceled.get(container.job_id)
-            if job is not None and container.slurm_job_id is None and container.job_id not in open_jobs:
+            if (
+                job is not None
+                and container.slurm_job_id is None
+                and container.job_id not in open_jobs
+            ):
                 with self._db.write() as session:
                     row = session.get(Container, (container.job_id, container.index))
                     if row is not None and row.slurm_job_id is None:
-                        advance_container(session, row, Phase.CANCELED, f"canceled by {job.cancel_by}")
+                        advance_container(
+                            session, row, Phase.CANCELED, f"canceled by {job.cancel_by}"
+                        )
 
-    def _cancel(self, jobs: list[Job], placed: dict[Key, Container], tasks: dict[Key, TaskState]) -> None:
+    def _cancel(
+        self, jobs: list[Job], placed: dict[Key, Container], tasks: dict[Key, TaskState]
+    ) -> None:
         canceled = {job.id for job in jobs if job.cancel_by is not None}
         live = {
-            key[0] for key, container in placed.items()
-            if container.job_id in canceled and key in tasks and lookup(tasks[key].state).meaning is not Meaning.ENDED
+            key[0]
+            for key, container in placed.items()
+            if container.job_id in canceled
+            and key in tasks
+            and lookup(tasks[key].state).meaning is not Meaning.ENDED
         }
         if live:
             self._site.backend.cancel(sorted(live))
@@ -205,10 +236,13 @@ class Poller:
             advance_job(session, job, phase, error)
         log.info("job.ended", job=job_id, phase=str(phase))
 
-    def _wait(self, placed: dict[Key, Container], tasks: dict[Key, TaskState], unsettled: int, unused: int) -> float:
+    def _wait(
+        self, placed: dict[Key, Container], tasks: dict[Key, TaskState], unsettled: int, unused: int
+    ) -> float:
         """Poll again soon while something is ending, else after the site's period (with jitter)."""
         ending = unsettled or any(
-            container.phase in ("settling", "canceling") or self._ended_since.get(key) is not None
+            container.phase in ("settling", "canceling")
+            or self._ended_since.get(key) is not None
             or (key in tasks and tasks[key].state == "COMPLETING")
             for key, container in placed.items()
         )

@@ -48,7 +48,10 @@ class Settler:
             claimed = {str(row["path"]) for row in (container.result or {}).get("outputs", [])}
             lost = claimed - {row.path for row in outputs}
             if lost:
-                phase, error = Phase.ERROR, f"its output {sorted(lost)[0]!r} was never granted and cannot be verified"
+                phase, error = (
+                    Phase.ERROR,
+                    f"its output {sorted(lost)[0]!r} was never granted and cannot be verified",
+                )
         for row in outputs:
             if row.upload_id is not None and verified.get(row.id) is not None:
                 self._objects.abort_upload(row.bucket, row.key, row.upload_id)
@@ -66,7 +69,9 @@ class Settler:
             session.add(stored)
             advance_container(session, stored, phase, error)
 
-    def _verify(self, container: Container, outputs: Sequence[OutputFile]) -> dict[int | None, str | None]:
+    def _verify(
+        self, container: Container, outputs: Sequence[OutputFile]
+    ) -> dict[int | None, str | None]:
         """Compare every granted output with S3: None where it is right, else what is wrong."""
         results = list(self._pool.map(self._verify_one, outputs))
         return {row.id: result for row, result in zip(outputs, results, strict=True)}
@@ -87,7 +92,9 @@ class Settler:
         return None
 
 
-def judge(job: Job, container: Container, slurm_state: str, record: TaskRecord | None) -> tuple[Phase, str | None]:
+def judge(
+    job: Job, container: Container, slurm_state: str, record: TaskRecord | None
+) -> tuple[Phase, str | None]:
     """Decide a container's end from its result, Slurm's state and the accounting's steps."""
     result = container.result or {}
     outcome = result.get("outcome")
@@ -122,7 +129,11 @@ def describe(job: Job, containers: Sequence[Container], outputs: int) -> tuple[P
         return Phase.CANCELED, None
     if failed:
         first = failed[0]
-        many = f"{len(failed)} of {len(containers)} containers failed; the first: " if len(containers) > 1 else ""
+        many = (
+            f"{len(failed)} of {len(containers)} containers failed; the first: "
+            if len(containers) > 1
+            else ""
+        )
         return Phase.ERROR, (
             f"{many}container {job.id}_{first.index} {first.error}. Read its logs with: "
             f"cts logs -c {first.index} {job.id}"

@@ -65,7 +65,9 @@ class Site:
                 digest.update(f"{name}\0{len(data)}\0".encode() + data)
             directory = f"{self.work}/agent/{digest.hexdigest()[:16]}"
             if self.hands.size(f"{directory}/complete") is None:
-                self.hands.write_files([(f"{directory}/{name}", data) for name, data in files.items()])
+                self.hands.write_files(
+                    [(f"{directory}/{name}", data) for name, data in files.items()]
+                )
                 self.hands.write_files([(f"{directory}/complete", b"")])
                 self.hands.write_files([(f"{self.mailbox}/.keep", b"")])
             self._agent = directory
@@ -95,7 +97,9 @@ def make_site(name: str, section: SiteSection) -> Site:
     else:
         hands = LocalHands(str(section.work_dir))
     backend = CliBackend(
-        hands, str(section.slurm_bin) if section.slurm_bin else None, section.slurm_user,
+        hands,
+        str(section.slurm_bin) if section.slurm_bin else None,
+        section.slurm_user,
         section.command_timeout_seconds,
     )
     return Site(name, section, hands, backend)

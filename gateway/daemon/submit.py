@@ -62,9 +62,20 @@ class Submitter:
                 return
             for number, first in enumerate(range(0, job.num_containers, size)):
                 count = min(size, job.num_containers - first)
-                tag = f"cts:{self._config.gateway.instance}:{job_id}:{number}:{secrets.token_hex(8)}"
-                session.add(Submission(job_id=job_id, number=number, first=first, count=count, tag=tag,
-                                       state="prepared", created=store.now()))
+                tag = (
+                    f"cts:{self._config.gateway.instance}:{job_id}:{number}:{secrets.token_hex(8)}"
+                )
+                session.add(
+                    Submission(
+                        job_id=job_id,
+                        number=number,
+                        first=first,
+                        count=count,
+                        tag=tag,
+                        state="prepared",
+                        created=store.now(),
+                    )
+                )
             advance_job(session, job, Phase.SUBMITTING)
             for container in store.containers(session, job_id):
                 advance_container(session, container, Phase.SUBMITTING)
@@ -115,7 +126,9 @@ class Submitter:
                     container.submission_id, container.slurm_job_id = row.id, slurm_job_id
                     advance_container(session, container, Phase.PENDING)
             session.flush()
-            if all(each.state == "submitted" for each in store.submissions(session, submission.job_id)):
+            if all(
+                each.state == "submitted" for each in store.submissions(session, submission.job_id)
+            ):
                 advance_job(session, job, Phase.PENDING, f"Slurm job {slurm_job_id}")
             job.reason = None
             session.add(job)
@@ -166,7 +179,11 @@ class Submitter:
         by_comment = {record.comment: record.slurm_job_id for record in records if record.comment}
         by_name = {record.name: record.slurm_job_id for record in records}
         for submission in due:
-            found = tasks.get(submission.tag) or by_comment.get(submission.tag) or by_name.get(job_name(submission))
+            found = (
+                tasks.get(submission.tag)
+                or by_comment.get(submission.tag)
+                or by_name.get(job_name(submission))
+            )
             if found is None:
                 claim = self._site.hands.read_file(
                     f"{self._site.job_dir(submission.job_id)}/claim-{submission.number}"
@@ -177,7 +194,9 @@ class Submitter:
                 self._submitted(submission, found)
             else:
                 log.info("job.not_submitted", job=submission.job_id)
-                self._back_to_prepared(submission, "Slurm does not know the job; it is submitted again")
+                self._back_to_prepared(
+                    submission, "Slurm does not know the job; it is submitted again"
+                )
         return False
 
     def _write(self, submission: Submission, job: Job) -> str:
@@ -188,24 +207,41 @@ class Submitter:
         overhead_mb = -(-section.overhead_memory // (1 << 20))
         memory_mb = -(-job.memory // (1 << 20))
         minutes = slurm_minutes(job.runtime) + section.staging_minutes
-        script = render(section.template, ScriptValues(
-            job_name=job_name(submission), comment=submission.tag, job_dir=directory, tasks=submission.count,
-            cpus=job.cpus, memory_mb=memory_mb + overhead_mb, minutes=minutes,
-            signal_seconds=section.signal_seconds, partition=section.partition, account=section.account,
-            qos=section.qos, python=str(section.python), agent=site.agent(), job_file=f"{directory}/job.json",
-            number=submission.number, first=submission.first,
-        ))
+        script = render(
+            section.template,
+            ScriptValues(
+                job_name=job_name(submission),
+                comment=submission.tag,
+                job_dir=directory,
+                tasks=submission.count,
+                cpus=job.cpus,
+                memory_mb=memory_mb + overhead_mb,
+                minutes=minutes,
+                signal_seconds=section.signal_seconds,
+                partition=section.partition,
+                account=section.account,
+                qos=section.qos,
+                python=str(section.python),
+                agent=site.agent(),
+                job_file=f"{directory}/job.json",
+                number=submission.number,
+                first=submission.first,
+            ),
+        )
         common = self._common(job, directory, memory_mb + overhead_mb // 2)
         with self._db.read() as session:
             containers = [
-                c for c in store.containers(session, job_id)
+                c
+                for c in store.containers(session, job_id)
                 if submission.first <= c.index < submission.first + submission.count
             ]
             shares: dict[int, list[InputFile]] = {}
             for item in store.inputs(session, job_id):
                 shares.setdefault(item.container, []).append(item)
-        files = [(f"{directory}/{c.index}/container.json", _container_json(c, shares.get(c.index, [])))
-                 for c in containers]
+        files = [
+            (f"{directory}/{c.index}/container.json", _container_json(c, shares.get(c.index, [])))
+            for c in containers
+        ]
         files.append((f"{directory}/job.json", json.dumps(common).encode()))
         files.append((f"{directory}/submit-{submission.number}.sbatch", script.encode("ascii")))
         site.hands.write_files(files)
@@ -216,21 +252,38 @@ class Submitter:
         registry = str(job.image["name"]).partition("/")[0]
         params = job.job_input["params"]
         return {
-            "version": 1, "job_id": job.id, "token": job.token, "mailbox": self._site.mailbox, "job_dir": directory,
-            "agent": self._site.agent(), "python": str(section.python),
+            "version": 1,
+            "job_id": job.id,
+            "token": job.token,
+            "mailbox": self._site.mailbox,
+            "job_dir": directory,
+            "agent": self._site.agent(),
+            "python": str(section.python),
             "image": {
-                "reference": f"{job.image['name']}@{job.image['digest']}", "digest": job.image["digest"],
-                "entrypoint": job.image["entrypoint"], "cmd": job.image["cmd"], "workdir": job.image["workdir"],
+                "reference": f"{job.image['name']}@{job.image['digest']}",
+                "digest": job.image["digest"],
+                "entrypoint": job.image["entrypoint"],
+                "cmd": job.image["cmd"],
+                "workdir": job.image["workdir"],
             },
-            "image_cache": f"{self._site.work}/images", "apptainer": str(section.apptainer),
+            "image_cache": f"{self._site.work}/images",
+            "apptainer": str(section.apptainer),
             "apptainer_flags": list(section.apptainer_flags),
             "no_https": registry in self._config.images.insecure_registries,
-            "input_mount_point": params["input_mount_point"], "output_mount_point": params["output_mount_point"],
-            "cpus": job.cpus, "memory": job.memory, "run_memory_mb": run_memory_mb,
-            "runtime_seconds": job.runtime, "grace_seconds": section.grace_seconds,
-            "scratch": str(section.scratch) if section.scratch else None, "max_log_size": section.max_log_size,
-            "s3": {"ca_file": str(s3.ca_file) if s3.ca_file else None, "insecure": s3.insecure,
-                   "part_size": s3.part_size},
+            "input_mount_point": params["input_mount_point"],
+            "output_mount_point": params["output_mount_point"],
+            "cpus": job.cpus,
+            "memory": job.memory,
+            "run_memory_mb": run_memory_mb,
+            "runtime_seconds": job.runtime,
+            "grace_seconds": section.grace_seconds,
+            "scratch": str(section.scratch) if section.scratch else None,
+            "max_log_size": section.max_log_size,
+            "s3": {
+                "ca_file": str(s3.ca_file) if s3.ca_file else None,
+                "insecure": s3.insecure,
+                "part_size": s3.part_size,
+            },
         }
 
 
@@ -240,11 +293,22 @@ def job_name(submission: Submission) -> str:
 
 
 def _container_json(container: Container, inputs: list[InputFile]) -> bytes:
-    return json.dumps({
-        "version": 1, "index": container.index, "args": container.args, "environment": container.environment,
-        "inputs": [
-            {"id": item.id, "path": item.path, "size": item.size, "etag": item.etag, "part_sizes": item.part_sizes,
-             "crc64nvme": item.crc64nvme if item.check_crc64nvme else None}
-            for item in inputs
-        ],
-    }).encode()
+    return json.dumps(
+        {
+            "version": 1,
+            "index": container.index,
+            "args": container.args,
+            "environment": container.environment,
+            "inputs": [
+                {
+                    "id": item.id,
+                    "path": item.path,
+                    "size": item.size,
+                    "etag": item.etag,
+                    "part_sizes": item.part_sizes,
+                    "crc64nvme": item.crc64nvme if item.check_crc64nvme else None,
+                }
+                for item in inputs
+            ],
+        }
+    ).encode()

@@ -15,7 +15,10 @@ _PATIENCE = timedelta(minutes=10)
 
 
 def record_usage(
-    database: Database, site: str, jobs: list[Job], records: Mapping[tuple[str, int | None], TaskRecord]
+    database: Database,
+    site: str,
+    jobs: list[Job],
+    records: Mapping[tuple[str, int | None], TaskRecord],
 ) -> None:
     """Fill the usage of ended jobs; one whose accounting does not come in ten minutes is left as it is."""
     for job in jobs:
@@ -24,12 +27,17 @@ def record_usage(
             firsts = {s.id: s.first for s in store.submissions(session, job.id or 0)}
         found = {
             c.index: records.get((c.slurm_job_id, c.index - firsts.get(c.submission_id, 0)))
-            for c in containers if c.slurm_job_id is not None
+            for c in containers
+            if c.slurm_job_id is not None
         }
         whole = all(record is not None and record.end is not None for record in found.values())
         if not whole and store.now() - job.updated < _PATIENCE:
             continue
-        _store(database, job.id or 0, {index: record for index, record in found.items() if record is not None})
+        _store(
+            database,
+            job.id or 0,
+            {index: record for index, record in found.items() if record is not None},
+        )
 
 
 def _store(database: Database, job_id: int, records: Mapping[int, TaskRecord]) -> None:
@@ -59,19 +67,32 @@ def usage_of(record: TaskRecord) -> dict[str, Any]:
     """Return a task's usage as it is stored: seconds, bytes, ISO times in UTC, and its steps."""
     run = [step for step in record.steps if step.name == "run"]
     return {
-        "submit": _iso(record.submit), "start": _iso(record.start), "end": _iso(record.end),
-        "elapsed": record.elapsed, "cpus": record.cpus, "node": record.node, "state": record.state,
+        "submit": _iso(record.submit),
+        "start": _iso(record.start),
+        "end": _iso(record.end),
+        "elapsed": record.elapsed,
+        "cpus": record.cpus,
+        "node": record.node,
+        "state": record.state,
         "exit_code": record.exit_code,
         "cpu_seconds": sum(step.cpu_seconds for step in record.steps),
         "max_rss": max((step.max_rss or 0 for step in run), default=0) or None,
-        "steps": [_step(step) for step in record.steps if step.name in ("stage-in", "run", "stage-out")],
+        "steps": [
+            _step(step) for step in record.steps if step.name in ("stage-in", "run", "stage-out")
+        ],
     }
 
 
 def _step(step: StepRecord) -> dict[str, Any]:
     return {
-        "name": step.name, "state": step.state, "exit_code": step.exit_code, "start": _iso(step.start),
-        "end": _iso(step.end), "elapsed": step.elapsed, "cpu_seconds": step.cpu_seconds, "max_rss": step.max_rss,
+        "name": step.name,
+        "state": step.state,
+        "exit_code": step.exit_code,
+        "start": _iso(step.start),
+        "end": _iso(step.end),
+        "elapsed": step.elapsed,
+        "cpu_seconds": step.cpu_seconds,
+        "max_rss": step.max_rss,
     }
 
 

@@ -1,0 +1,1 @@
+"""Container images: names, look-ups, approval."""

@@ -41,7 +41,10 @@ class Crane:
         """
         found = self._run(reference, "digest").strip()
         if not _DIGEST.fullmatch(found):
-            raise GatewayError(AppCode.IMAGE_FETCH, f"The registry gave {found[:100]!r} as the digest of {reference}.")
+            raise GatewayError(
+                AppCode.IMAGE_FETCH,
+                f"The registry gave {found[:100]!r} as the digest of {reference}.",
+            )
         return found
 
     def config(self, reference: str) -> ImageConfig:
@@ -53,9 +56,14 @@ class Crane:
             IMAGE_FETCH, as `digest`.
         """
         try:
-            config = json.loads(self._run(reference, "config", "--platform=linux/amd64")).get("config") or {}
+            config = (
+                json.loads(self._run(reference, "config", "--platform=linux/amd64")).get("config")
+                or {}
+            )
         except (ValueError, AttributeError) as exc:
-            raise GatewayError(AppCode.IMAGE_FETCH, f"The configuration of {reference} is not an image's JSON.") from exc
+            raise GatewayError(
+                AppCode.IMAGE_FETCH, f"The configuration of {reference} is not an image's JSON."
+            ) from exc
         return ImageConfig(
             [str(word) for word in config.get("Entrypoint") or []],
             [str(word) for word in config.get("Cmd") or []],
@@ -83,16 +91,24 @@ class Crane:
             environment["DOCKER_CONFIG"] = str(self._config.docker_config_dir)
         try:
             done = subprocess.run(
-                argv, capture_output=True, text=True, errors="replace", env=environment, check=False,
-                timeout=self._config.timeout_seconds, stdin=subprocess.DEVNULL,
+                argv,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=environment,
+                check=False,
+                timeout=self._config.timeout_seconds,
+                stdin=subprocess.DEVNULL,
             )
         except FileNotFoundError as exc:
             raise GatewayError(
-                AppCode.IMAGE_FETCH, f"crane is not installed where the gateway looks for it ({argv[0]}); tell its admins."
+                AppCode.IMAGE_FETCH,
+                f"crane is not installed where the gateway looks for it ({argv[0]}); tell its admins.",
             ) from exc
         except subprocess.TimeoutExpired as exc:
             raise GatewayError(
-                AppCode.IMAGE_FETCH, f"The registry of {reference} gave no answer in {self._config.timeout_seconds} s."
+                AppCode.IMAGE_FETCH,
+                f"The registry of {reference} gave no answer in {self._config.timeout_seconds} s.",
             ) from exc
         if done.returncode != 0:
             raise GatewayError(AppCode.IMAGE_FETCH, _explain(reference, done.stderr))

@@ -42,7 +42,8 @@ class ImageRegistry:
             )
         if name.tag is not None and name.digest is not None and found.tag != name.tag:
             raise GatewayError(
-                AppCode.NO_SUCH_IMAGE, f"{name.name}@{name.digest} is approved with the tag {found.tag}, not {name.tag}."
+                AppCode.NO_SUCH_IMAGE,
+                f"{name.name}@{name.digest} is approved with the tag {found.tag}, not {name.tag}.",
             )
         return found
 
@@ -64,12 +65,20 @@ class ImageRegistry:
                 "build it with an ENTRYPOINT.",
             )
         row = Image(
-            name=name.name, digest=digest, tag=name.tag, entrypoint=config.entrypoint, cmd=config.cmd,
-            workdir=config.workdir, registered_by=user, registered_on=now(),
+            name=name.name,
+            digest=digest,
+            tag=name.tag,
+            entrypoint=config.entrypoint,
+            cmd=config.cmd,
+            workdir=config.workdir,
+            registered_by=user,
+            registered_on=now(),
         )
         with self._db.write() as session:
             if store.find(session, name.name, digest=digest) is not None:
-                raise GatewayError(AppCode.IMAGE_DIGEST_EXISTS, f"{name.pinned(digest)} is approved already.")
+                raise GatewayError(
+                    AppCode.IMAGE_DIGEST_EXISTS, f"{name.pinned(digest)} is approved already."
+                )
             old = store.find(session, name.name, tag=name.tag) if name.tag is not None else None
             if old is not None:
                 raise GatewayError(
@@ -88,6 +97,7 @@ class ImageRegistry:
         found = self._crane.digest(f"{name.name}:{name.tag}")
         if found != name.digest:
             raise GatewayError(
-                AppCode.IMAGE_FETCH, f"{name.name}:{name.tag} is {found} in its registry, not {name.digest} as given."
+                AppCode.IMAGE_FETCH,
+                f"{name.name}:{name.tag} is {found} in its registry, not {name.digest} as given.",
             )
         return found

@@ -1,0 +1,1 @@
+"""The job model and what users do with jobs."""

@@ -15,7 +15,11 @@ def allowed_paths(rules: Sequence[PathRule], caller: Caller) -> list[wire.PathPe
     """Return the paths that the rules give a caller, with {user} and {group} filled in."""
     found = []
     for rule in rules:
-        if (rule.users or rule.groups) and caller.user not in rule.users and not caller.groups & set(rule.groups):
+        if (
+            (rule.users or rule.groups)
+            and caller.user not in rule.users
+            and not caller.groups & set(rule.groups)
+        ):
             continue
         groups = sorted(caller.groups) if "{group}" in rule.path else [""]
         for group in groups:
@@ -24,7 +28,9 @@ def allowed_paths(rules: Sequence[PathRule], caller: Caller) -> list[wire.PathPe
     return found
 
 
-def require(rules: Sequence[PathRule], caller: Caller, path: str, perm: Literal["read", "write"]) -> None:
+def require(
+    rules: Sequence[PathRule], caller: Caller, path: str, perm: Literal["read", "write"]
+) -> None:
     """See that a caller may read or write a path; a right to write is also one to read.
 
     Raises

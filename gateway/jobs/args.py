@@ -134,6 +134,4 @@ def _check_size(args: list[str], environment: dict[str, str], number: int, mount
 
 def _refuse(place: tuple[str | int, ...], text: str) -> GatewayError:
     where = ".".join(str(part) for part in place)
-    return GatewayError(
-        AppCode.REQUEST_VALIDATION, f"{where}: {text}", (ErrorDetail(place, text),)
-    )
+    return GatewayError(AppCode.REQUEST_VALIDATION, f"{where}: {text}", (ErrorDetail(place, text),))

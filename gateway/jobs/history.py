@@ -24,7 +24,9 @@ def advance_job(session: Session, job: Job, phase: Phase, detail: str | None = N
     return True
 
 
-def advance_container(session: Session, container: Container, phase: Phase, detail: str | None = None) -> bool:
+def advance_container(
+    session: Session, container: Container, phase: Phase, detail: str | None = None
+) -> bool:
     """Move a container to a later phase; tell whether it moved."""
     if not may_follow(Phase.of(container.phase), phase):
         return False
@@ -34,7 +36,13 @@ def advance_container(session: Session, container: Container, phase: Phase, deta
         container.ended = time
     session.add(container)
     session.add(
-        Transition(job_id=container.job_id, container=container.index, phase=str(phase), time=time, detail=detail)
+        Transition(
+            job_id=container.job_id,
+            container=container.index,
+            phase=str(phase),
+            time=time,
+            detail=detail,
+        )
     )
     return True
 

@@ -43,15 +43,21 @@ class LogReader(Protocol):
 
     def __call__(
         self, site: str, job_id: int, container: int, stream: str, seek: int, length: int | None
-    ) -> tuple[bytes, int] | None: ...
+    ) -> tuple[bytes, int] | None:
+        """Read at most `length` bytes from byte `seek` on."""
 
 
 class JobService:
     """Jobs as the API offers them. `wake(site)` is called when there is something new to do."""
 
     def __init__(
-        self, config: Config, database: Database, objects: ObjectStore, images: ImageRegistry,
-        logs: LogReader, wake: Callable[[str], None],
+        self,
+        config: Config,
+        database: Database,
+        objects: ObjectStore,
+        images: ImageRegistry,
+        logs: LogReader,
+        wake: Callable[[str], None],
     ) -> None:
         self._config = config
         self._db = database
@@ -77,7 +83,8 @@ class JobService:
             )
         if not site.active:
             raise GatewayError(
-                AppCode.SITE_INACTIVE, f"The site {asked.cluster} takes no jobs now: {site.inactive_reason or 'switched off'}."
+                AppCode.SITE_INACTIVE,
+                f"The site {asked.cluster} takes no jobs now: {site.inactive_reason or 'switched off'}.",
             )
         refuse_unsupported(asked)
         check_site(asked, asked.cluster, site)
@@ -88,50 +95,103 @@ class JobService:
         image = self._images.get(asked.image)
         shares = split(list(range(len(paths))), asked.num_containers)
         rendered = [
-            render(asked.params, [f"{asked.params.input_mount_point}/{paths[n]}" for n in share]) for share in shares
+            render(asked.params, [f"{asked.params.input_mount_point}/{paths[n]}" for n in share])
+            for share in shares
         ]
-        found = self._objects.inspect_all([(item.path.bucket, item.path.key) for item in asked.files])
+        found = self._objects.inspect_all(
+            [(item.path.bucket, item.path.key) for item in asked.files]
+        )
         _compare_checksums(asked, found)
         target = parse_prefix(asked.output_dir)
         self._objects.check_writable(target.bucket, target.key)
-        job_id = self._store(caller, asked, image, paths, shares, [(r.args, r.environment) for r in rendered], found)
+        job_id = self._store(
+            caller, asked, image, paths, shares, [(r.args, r.environment) for r in rendered], found
+        )
         self._wake(asked.cluster)
         return job_id
 
     def _store(
-        self, caller: Caller, asked: JobInput, image: Image, paths: Sequence[str], shares: Sequence[Sequence[int]],
-        rendered: Sequence[tuple[list[str], dict[str, str]]], found: Sequence[ObjectInfo],
+        self,
+        caller: Caller,
+        asked: JobInput,
+        image: Image,
+        paths: Sequence[str],
+        shares: Sequence[Sequence[int]],
+        rendered: Sequence[tuple[list[str], dict[str, str]]],
+        found: Sequence[ObjectInfo],
     ) -> int:
         time = store.now()
-        pinned = {**views.image(image).model_dump(mode="json"), "cmd": image.cmd, "workdir": image.workdir}
+        pinned = {
+            **views.image(image).model_dump(mode="json"),
+            "cmd": image.cmd,
+            "workdir": image.workdir,
+        }
         job = Job(
-            user=caller.user, name=asked.name, site=asked.cluster, phase=str(Phase.CREATED), created=time, updated=time,
-            job_input=asked.model_dump(mode="json", exclude_none=True), image=pinned, token=secrets.token_hex(32),
-            num_containers=asked.num_containers, cpus=asked.cpus, memory=asked.memory, runtime=asked.runtime,
-            input_file_count=len(paths), input_bytes=sum(info.size for info in found), output_dir=asked.output_dir,
+            user=caller.user,
+            name=asked.name,
+            site=asked.cluster,
+            phase=str(Phase.CREATED),
+            created=time,
+            updated=time,
+            job_input=asked.model_dump(mode="json", exclude_none=True),
+            image=pinned,
+            token=secrets.token_hex(32),
+            num_containers=asked.num_containers,
+            cpus=asked.cpus,
+            memory=asked.memory,
+            runtime=asked.runtime,
+            input_file_count=len(paths),
+            input_bytes=sum(info.size for info in found),
+            output_dir=asked.output_dir,
         )
         with self._db.write() as session:
             session.add(job)
             session.flush()
             job_id = job.id or 0
             session.add(Transition(job_id=job_id, phase=str(Phase.CREATED), time=time))
-            for number, (share, (args, environment)) in enumerate(zip(shares, rendered, strict=True)):
-                session.add(Container(job_id=job_id, index=number, phase=str(Phase.CREATED), args=args,
-                                      environment=environment))
+            for number, (share, (args, environment)) in enumerate(
+                zip(shares, rendered, strict=True)
+            ):
+                session.add(
+                    Container(
+                        job_id=job_id,
+                        index=number,
+                        phase=str(Phase.CREATED),
+                        args=args,
+                        environment=environment,
+                    )
+                )
                 for position in share:
                     item, info = asked.files[position], found[position]
-                    session.add(InputFile(
-                        job_id=job_id, container=number, position=position, bucket=item.path.bucket,
-                        key=item.path.key, path=paths[position], size=info.size, etag=info.etag,
-                        part_sizes=info.part_sizes, crc64nvme=info.crc64nvme or item.crc64nvme,
-                        check_crc64nvme=item.crc64nvme is not None or _needs_crc(info),
-                    ))
+                    session.add(
+                        InputFile(
+                            job_id=job_id,
+                            container=number,
+                            position=position,
+                            bucket=item.path.bucket,
+                            key=item.path.key,
+                            path=paths[position],
+                            size=info.size,
+                            etag=info.etag,
+                            part_sizes=info.part_sizes,
+                            crc64nvme=info.crc64nvme or item.crc64nvme,
+                            check_crc64nvme=item.crc64nvme is not None or _needs_crc(info),
+                        )
+                    )
             _audit(session, caller, "job.submit", str(job_id), "ok")
         return job_id
 
     def list_jobs(
-        self, caller: Caller, *, cluster: str | None, state: str | None, after: datetime | None,
-        before: datetime | None, limit: int, user: str | None = None, everyone: bool = False,
+        self,
+        caller: Caller,
+        *,
+        cluster: str | None,
+        state: str | None,
+        after: datetime | None,
+        before: datetime | None,
+        limit: int,
+        user: str | None = None,
+        everyone: bool = False,
     ) -> list[wire.JobPreview]:
         """List the caller's jobs, the last updated first; an admin may ask for another's or everyone's."""
         whose = caller.user
@@ -139,8 +199,15 @@ class JobService:
             whose = user or ""
         phases = [str(phase) for phase in phases_of_wire(state)] if state is not None else None
         with self._db.read() as session:
-            rows = store.listed(session, user=whose or None, site=cluster, phases=phases, after=after,
-                                before=before, limit=limit)
+            rows = store.listed(
+                session,
+                user=whose or None,
+                site=cluster,
+                phases=phases,
+                after=after,
+                before=before,
+                limit=limit,
+            )
             return [views.preview(session, row) for row in rows]
 
     def job(self, caller: Caller, job_id: int) -> wire.Job:
@@ -175,7 +242,9 @@ class JobService:
         """Return the batch scripts that were submitted for a job."""
         with self._db.read() as session:
             self._mine(session, caller, job_id)
-            return [row.script for row in store.submissions(session, job_id) if row.script is not None]
+            return [
+                row.script for row in store.submissions(session, job_id) if row.script is not None
+            ]
 
     def cancel(self, caller: Caller, job_id: int) -> None:
         """Ask for a job's end; asking again is no error, and a job that has ended is INVALID_JOB_STATE."""
@@ -184,7 +253,8 @@ class JobService:
             phase = Phase.of(job.phase)
             if phase.terminal and phase is not Phase.CANCELED:
                 raise GatewayError(
-                    AppCode.INVALID_JOB_STATE, f"Job {job_id} has ended already: its state is {phase.wire}."
+                    AppCode.INVALID_JOB_STATE,
+                    f"Job {job_id} has ended already: its state is {phase.wire}.",
                 )
             if job.cancel_by is None and not phase.terminal:
                 job.cancel_by, job.cancel_time = caller.user, store.now()
@@ -196,7 +266,12 @@ class JobService:
         self._wake(site)
 
     def log(
-        self, caller: Caller, job_id: int, number: int, stream: Literal["stdout", "stderr"], seek: int,
+        self,
+        caller: Caller,
+        job_id: int,
+        number: int,
+        stream: Literal["stdout", "stderr"],
+        seek: int,
         length: int | None,
     ) -> LogSlice:
         """Read a container's log from byte `seek` on.
@@ -212,7 +287,8 @@ class JobService:
         found = self._logs(job.site, job_id, number, stream, seek, length)
         if found is None:
             raise GatewayError(
-                AppCode.NO_LOGS, f"There is no {stream} of {job_id}_{number} yet: its phase is {container.phase}."
+                AppCode.NO_LOGS,
+                f"There is no {stream} of {job_id}_{number} yet: its phase is {container.phase}.",
             )
         return LogSlice(found[0], found[1], Phase.of(container.phase).terminal)
 
@@ -220,14 +296,19 @@ class JobService:
     def _mine(session: Session, caller: Caller, job_id: int) -> Job:
         job = store.get(session, job_id) if job_id < 1 << 62 else None
         if job is None or (job.user != caller.user and not caller.admin):
-            raise GatewayError(AppCode.NO_SUCH_JOB, f"There is no job {job_id} of yours; list yours with: cts jobs")
+            raise GatewayError(
+                AppCode.NO_SUCH_JOB, f"There is no job {job_id} of yours; list yours with: cts jobs"
+            )
         return job
 
     @staticmethod
     def _container(session: Session, job_id: int, number: int) -> Container:
         row = session.get(Container, (job_id, number))
         if row is None:
-            raise GatewayError(AppCode.NO_SUCH_SUBJOB, f"Job {job_id} has no container {number}; they count from 0.")
+            raise GatewayError(
+                AppCode.NO_SUCH_SUBJOB,
+                f"Job {job_id} has no container {number}; they count from 0.",
+            )
         return row
 
 
@@ -238,7 +319,11 @@ def _needs_crc(info: ObjectInfo) -> bool:
 
 def _compare_checksums(asked: JobInput, found: Sequence[ObjectInfo]) -> None:
     for item, info in zip(asked.files, found, strict=True):
-        if item.crc64nvme is not None and info.crc64nvme is not None and item.crc64nvme != info.crc64nvme:
+        if (
+            item.crc64nvme is not None
+            and info.crc64nvme is not None
+            and item.crc64nvme != info.crc64nvme
+        ):
             raise GatewayError(
                 AppCode.CHECKSUM_MISMATCH,
                 f"{item.file}: the request gives the CRC64NVME {item.crc64nvme}, S3 has {info.crc64nvme}.",
@@ -246,5 +331,13 @@ def _compare_checksums(asked: JobInput, found: Sequence[ObjectInfo]) -> None:
 
 
 def _audit(session: Session, caller: Caller, action: str, target: str, result: str) -> None:
-    session.add(Audit(time=store.now(), user=caller.user, origin=caller.origin, action=action, target=target,
-                      result=result))
+    session.add(
+        Audit(
+            time=store.now(),
+            user=caller.user,
+            origin=caller.origin,
+            action=action,
+            target=target,
+            result=result,
+        )
+    )

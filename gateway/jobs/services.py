@@ -42,8 +42,16 @@ class InfoService(Protocol):
         """Check each thing that the gateway depends on."""
 
     def accounting(
-        self, caller: Caller, *, users: Sequence[str], everyone: bool, start: datetime | None,
-        end: datetime | None, states: Sequence[str], refs: Sequence[JobRef], limit: int,
+        self,
+        caller: Caller,
+        *,
+        users: Sequence[str],
+        everyone: bool,
+        start: datetime | None,
+        end: datetime | None,
+        states: Sequence[str],
+        refs: Sequence[JobRef],
+        limit: int,
     ) -> list[wire.AcctRow]:
         """Return accounting rows that the caller may see."""
 

@@ -57,9 +57,18 @@ class Phase(Enum):
 _BY_NAME = {phase.value[0]: phase for phase in Phase}
 
 WIRE_STATES = (
-    "created", "download_submitted", "job_submitting", "job_submitted", "upload_submitting",
-    "upload_submitted", "complete", "canceling", "canceled", "error_processing_submitting",
-    "error_processing_submitted", "error",
+    "created",
+    "download_submitted",
+    "job_submitting",
+    "job_submitted",
+    "upload_submitting",
+    "upload_submitted",
+    "complete",
+    "canceling",
+    "canceled",
+    "error_processing_submitting",
+    "error_processing_submitted",
+    "error",
 )
 
 

@@ -73,7 +73,9 @@ class ObjectStore:
                 region_name=config.region,
                 aws_access_key_id=key,
                 aws_secret_access_key=secret,
-                verify=False if config.insecure else (str(config.ca_file) if config.ca_file else None),
+                verify=False
+                if config.insecure
+                else (str(config.ca_file) if config.ca_file else None),
                 config=BotoConfig(
                     signature_version="s3v4",
                     s3={"addressing_style": config.addressing},
@@ -103,12 +105,16 @@ class ObjectStore:
         """
         with self._errors(bucket, key):
             head = self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-        if head.get("SSECustomerAlgorithm") or head.get("ServerSideEncryption", "").startswith("aws:kms"):
+        if head.get("SSECustomerAlgorithm") or head.get("ServerSideEncryption", "").startswith(
+            "aws:kms"
+        ):
             raise _encrypted(bucket, key)
         etag = head["ETag"].strip('"')
         size = head["ContentLength"]
         crc: str | None = head.get("ChecksumCRC64NVME")
-        if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or (crc is not None and "-" in crc):
+        if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or (
+            crc is not None and "-" in crc
+        ):
             crc = None
         parts = self._part_sizes(bucket, key, size, etag) if "-" in etag else None
         if "-" in etag and parts is None and crc is None:
@@ -142,7 +148,9 @@ class ObjectStore:
 
     def _part_size(self, bucket: str, key: str, number: int) -> int:
         with self._errors(bucket, key):
-            return self.client.head_object(Bucket=bucket, Key=key, PartNumber=number)["ContentLength"]
+            return self.client.head_object(Bucket=bucket, Key=key, PartNumber=number)[
+                "ContentLength"
+            ]
 
     def _listed_parts(self, bucket: str, key: str, count: int) -> list[int] | None:
         sizes: list[int] = []
@@ -150,7 +158,10 @@ class ObjectStore:
         try:
             while len(sizes) < count:
                 page = self.client.get_object_attributes(
-                    Bucket=bucket, Key=key, ObjectAttributes=["ObjectParts"], PartNumberMarker=marker
+                    Bucket=bucket,
+                    Key=key,
+                    ObjectAttributes=["ObjectParts"],
+                    PartNumberMarker=marker,
                 ).get("ObjectParts", {})
                 rows = page.get("Parts", [])
                 if not rows:
@@ -195,18 +206,28 @@ class ObjectStore:
 
     def start_upload(self, bucket: str, key: str, crc64nvme: bool) -> str:
         """Begin a multipart upload; returns its id."""
-        extra: dict[str, Any] = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if crc64nvme else {}
+        extra: dict[str, Any] = (
+            {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if crc64nvme else {}
+        )
         with self._errors(bucket, key):
             return self.client.create_multipart_upload(Bucket=bucket, Key=key, **extra)["UploadId"]
 
     def grant_part(self, bucket: str, key: str, upload: str, number: int, md5: str) -> Grant:
         """Presign the upload of one part with that MD5 (base64)."""
-        parameters = {"Bucket": bucket, "Key": key, "UploadId": upload, "PartNumber": number, "ContentMD5": md5}
+        parameters = {
+            "Bucket": bucket,
+            "Key": key,
+            "UploadId": upload,
+            "PartNumber": number,
+            "ContentMD5": md5,
+        }
         return self._presign("upload_part", parameters, {"Content-MD5": md5})
 
     def grant_complete(self, bucket: str, key: str, upload: str) -> Grant:
         """Presign the POST that completes a multipart upload; its body is the list of parts."""
-        return self._presign("complete_multipart_upload", {"Bucket": bucket, "Key": key, "UploadId": upload}, {})
+        return self._presign(
+            "complete_multipart_upload", {"Bucket": bucket, "Key": key, "UploadId": upload}, {}
+        )
 
     def abort_upload(self, bucket: str, key: str, upload: str) -> None:
         """Drop a multipart upload and its parts; one that is complete or gone is no error."""
@@ -214,12 +235,16 @@ class ObjectStore:
             self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
         except ClientError as exc:
             if exc.response.get("Error", {}).get("Code") not in ("NoSuchUpload", "404"):
-                raise S3UnavailableError(f"cannot abort the upload of {bucket}/{key}: {exc}") from exc
+                raise S3UnavailableError(
+                    f"cannot abort the upload of {bucket}/{key}: {exc}"
+                ) from exc
         except BotoCoreError as exc:
             raise S3UnavailableError(f"cannot reach the object store: {exc}") from exc
 
     def _presign(self, method: str, parameters: dict[str, Any], headers: dict[str, str]) -> Grant:
-        url = self.client.generate_presigned_url(method, Params=parameters, ExpiresIn=self._config.grant_seconds)
+        url = self.client.generate_presigned_url(
+            method, Params=parameters, ExpiresIn=self._config.grant_seconds
+        )
         return Grant(url, headers)
 
     @contextmanager
@@ -239,20 +264,36 @@ class ObjectStore:
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = exc.response.get("Error", {}).get("Code", "")
         if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            return S3UnavailableError("The gateway's own S3 keys are refused by the object store; tell its admins.")
-        if code == "NoSuchBucket" or (status == 404 and (key is None or not self._bucket_there(bucket))):
-            return GatewayError(AppCode.S3_BUCKET_NOT_FOUND, f"There is no bucket {bucket!r} (of the path {where!r}).")
+            return S3UnavailableError(
+                "The gateway's own S3 keys are refused by the object store; tell its admins."
+            )
+        if code == "NoSuchBucket" or (
+            status == 404 and (key is None or not self._bucket_there(bucket))
+        ):
+            return GatewayError(
+                AppCode.S3_BUCKET_NOT_FOUND,
+                f"There is no bucket {bucket!r} (of the path {where!r}).",
+            )
         if status == 404:
-            return GatewayError(AppCode.S3_PATH_NOT_FOUND, f"There is no object {where!r}; check the key's spelling.")
+            return GatewayError(
+                AppCode.S3_PATH_NOT_FOUND,
+                f"There is no object {where!r}; check the key's spelling.",
+            )
         if status == 400 and key is not None:
             return _encrypted(bucket, key)
         if status == 403:
             if not self._keys_work():
-                return S3UnavailableError("The gateway's own S3 keys are refused by the object store; tell its admins.")
+                return S3UnavailableError(
+                    "The gateway's own S3 keys are refused by the object store; tell its admins."
+                )
             kind = AppCode.S3_BUCKET_INACCESSIBLE if key is None else AppCode.S3_PATH_INACCESSIBLE
             need = "write to" if key is None else "read"
-            return GatewayError(kind, f"The gateway may not {need} {where!r}; ask the bucket's owner to grant it.")
-        return S3UnavailableError(f"The object store answered {status} {code} for {where!r}; try again later.")
+            return GatewayError(
+                kind, f"The gateway may not {need} {where!r}; ask the bucket's owner to grant it."
+            )
+        return S3UnavailableError(
+            f"The object store answered {status} {code} for {where!r}; try again later."
+        )
 
     def _bucket_there(self, bucket: str) -> bool:
         try:
@@ -267,7 +308,10 @@ class ObjectStore:
         try:
             self.client.list_buckets()
         except ClientError as exc:
-            return exc.response.get("Error", {}).get("Code") not in ("InvalidAccessKeyId", "SignatureDoesNotMatch")
+            return exc.response.get("Error", {}).get("Code") not in (
+                "InvalidAccessKeyId",
+                "SignatureDoesNotMatch",
+            )
         except BotoCoreError:
             return True
         return True
@@ -289,7 +333,9 @@ def _credentials(config: S3Section) -> tuple[str, str]:
         section = parser[config.profile]
         return section["aws_access_key_id"], section["aws_secret_access_key"]
     except OSError as exc:
-        raise ConfigError(f"s3.credentials_file: cannot read {config.credentials_file}: {exc.strerror}") from exc
+        raise ConfigError(
+            f"s3.credentials_file: cannot read {config.credentials_file}: {exc.strerror}"
+        ) from exc
     except (KeyError, configparser.Error) as exc:
         raise ConfigError(
             f"s3.credentials_file: {config.credentials_file} needs a section [{config.profile}] with "

@@ -140,6 +140,4 @@ def _show(text: str) -> str:
 
 
 def _refuse(text: str, rule: str, remedy: str) -> NoReturn:
-    raise GatewayError(
-        AppCode.ILLEGAL_S3_PATH, f"The S3 path {_show(text)} {rule}; {remedy}."
-    )
+    raise GatewayError(AppCode.ILLEGAL_S3_PATH, f"The S3 path {_show(text)} {rule}; {remedy}.")

@@ -1,0 +1,1 @@
+"""Slurm behind one protocol, and the hands of a site."""

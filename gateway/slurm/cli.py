@@ -9,7 +9,13 @@ from datetime import UTC, datetime
 from gateway.errors import SiteError
 from gateway.slurm import parsing
 from gateway.slurm.hands import CommandResult, Hands
-from gateway.slurm.protocol import Limits, SubmitLaterError, SubmitRefusedError, TaskRecord, TaskState
+from gateway.slurm.protocol import (
+    Limits,
+    SubmitLaterError,
+    SubmitRefusedError,
+    TaskRecord,
+    TaskState,
+)
 
 # What slurmctld says when it cannot take a job now, though it might later (slurm_errno.c, 22.05 to 26.05).
 _LATER = re.compile(
@@ -23,7 +29,9 @@ _UNKNOWN = re.compile(
     r"socket|communication|Slurm backup controller|Protocol authentication|Munge|Invalid authentication|Expired",
     re.IGNORECASE,
 )
-_GONE = re.compile(r"Invalid job id|already completing or completed|job has already finished", re.IGNORECASE)
+_GONE = re.compile(
+    r"Invalid job id|already completing or completed|job has already finished", re.IGNORECASE
+)
 _ID_BATCH = 200
 
 
@@ -62,7 +70,9 @@ class CliBackend:
         """See `SlurmBackend.submit`."""
         done = self._run("sbatch", "--parsable", script, guarded=True)
         if done.returncode == 0:
-            number = done.stdout.strip().splitlines()[-1].split(";")[0] if done.stdout.strip() else ""
+            number = (
+                done.stdout.strip().splitlines()[-1].split(";")[0] if done.stdout.strip() else ""
+            )
             if not (number.isascii() and number.isdigit()):
                 raise SiteError(f"sbatch said {done.stdout[:200]!r} where a job id was expected")
             return number
@@ -76,14 +86,23 @@ class CliBackend:
     def queue(self) -> list[TaskState]:
         """See `SlurmBackend.queue`."""
         text = self._ask(
-            "squeue", "--noheader", "--array", "--states=all", *self._who, f"--format={parsing.SQUEUE_FORMAT}"
+            "squeue",
+            "--noheader",
+            "--array",
+            "--states=all",
+            *self._who,
+            f"--format={parsing.SQUEUE_FORMAT}",
         )
         return parsing.parse_squeue(text)
 
     def accounting(self, since: datetime) -> list[TaskRecord]:
         """See `SlurmBackend.accounting`."""
         text = self._ask(
-            "sacct", "--noheader", "--parsable2", "--array", *self._sacct_who,
+            "sacct",
+            "--noheader",
+            "--parsable2",
+            "--array",
+            *self._sacct_who,
             f"--starttime={since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
             f"--format={','.join(parsing.SACCT_FIELDS)}",
         )
@@ -93,7 +112,9 @@ class CliBackend:
         """See `SlurmBackend.cancel`."""
         for start in range(0, len(slurm_job_ids), _ID_BATCH):
             done = self._run("scancel", *slurm_job_ids[start : start + _ID_BATCH])
-            bad = [line for line in done.stderr.splitlines() if line.strip() and not _GONE.search(line)]
+            bad = [
+                line for line in done.stderr.splitlines() if line.strip() and not _GONE.search(line)
+            ]
             if done.returncode != 0 and bad:
                 raise SiteError(f"scancel: {bad[-1]}")
 
@@ -104,4 +125,8 @@ class CliBackend:
 
 def _last(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("sbatch: error: ").removeprefix("slurm_load_jobs error: ") if lines else ""
+    return (
+        lines[-1].removeprefix("sbatch: error: ").removeprefix("slurm_load_jobs error: ")
+        if lines
+        else ""
+    )

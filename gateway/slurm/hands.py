@@ -68,7 +68,9 @@ class LocalHands:
         self._work_dir = Path(work_dir)
         try:
             self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(self._work_dir / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(
+                self._work_dir / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
+            )
         except OSError as exc:
             raise SiteError(f"cannot use the work directory {work_dir}: {exc.strerror}") from exc
         try:
@@ -101,7 +103,9 @@ class LocalHands:
         except OSError as exc:
             raise SiteError(f"cannot run {argv[0]}: {exc.strerror}") from exc
         return CommandResult(
-            done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+            done.returncode,
+            done.stdout.decode(errors="replace"),
+            done.stderr.decode(errors="replace"),
         )
 
     def write_files(self, files: Sequence[tuple[str, bytes]]) -> None:
@@ -139,7 +143,9 @@ class LocalHands:
     def scan(self, directory: str, limit: int) -> list[tuple[str, bytes]]:
         """See `Hands.scan`."""
         try:
-            names = sorted(name for name in os.listdir(directory) if not name.startswith("."))[:limit]
+            names = sorted(name for name in os.listdir(directory) if not name.startswith("."))[
+                :limit
+            ]
         except FileNotFoundError:
             return []
         except OSError as exc:
@@ -180,14 +186,20 @@ class LocalHands:
 
 def clean_environment() -> Mapping[str, str]:
     """Return the environment that commands at a site get: nothing of the daemon's leaks into a job."""
-    kept = {name: os.environ[name] for name in ("HOME", "USER", "LOGNAME", "SLURM_CONF") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("HOME", "USER", "LOGNAME", "SLURM_CONF")
+        if name in os.environ
+    }
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "TZ": "UTC", **kept}
 
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     try:
         with os.fdopen(fd, "wb") as out:
             out.write(data)

@@ -64,7 +64,10 @@ class HelperHands:
 
     def scan(self, directory: str, limit: int) -> list[tuple[str, bytes]]:
         """See `Hands.scan`."""
-        return [(str(name), base64.b64decode(data)) for name, data in self._call("scan", [directory, limit])]
+        return [
+            (str(name), base64.b64decode(data))
+            for name, data in self._call("scan", [directory, limit])
+        ]
 
     def remove(self, paths: Sequence[str]) -> None:
         """See `Hands.remove`."""
@@ -88,7 +91,9 @@ class HelperHands:
         try:
             return future.result(timeout)
         except FutureTimeout as exc:
-            raise SiteError(f"the site's helper gave no answer to {operation} in {timeout:g} s") from exc
+            raise SiteError(
+                f"the site's helper gave no answer to {operation} in {timeout:g} s"
+            ) from exc
         finally:
             self._waiting.pop(number, None)
 
@@ -97,17 +102,27 @@ class HelperHands:
             return self._process
         try:
             process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, encoding="utf-8", env=clean_environment(), cwd="/",
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env=clean_environment(),
+                cwd="/",
             )
         except OSError as exc:
-            raise SiteError(f"cannot start the site's helper {self._command[0]}: {exc.strerror}") from exc
+            raise SiteError(
+                f"cannot start the site's helper {self._command[0]}: {exc.strerror}"
+            ) from exc
         assert process.stdout is not None
         first = process.stdout.readline()
         if first != "ready\n":
             process.kill()
             said = process.communicate()[1].strip()
-            raise SiteError(f"the site's helper did not start: {said or first.strip() or 'it said nothing'}")
+            raise SiteError(
+                f"the site's helper did not start: {said or first.strip() or 'it said nothing'}"
+            )
         self._process = process
         threading.Thread(target=self._read, args=(process,), name="helper", daemon=True).start()
         threading.Thread(target=_drain, args=(process,), name="helper-errors", daemon=True).start()
@@ -174,14 +189,20 @@ def _perform(hands: LocalHands, work_dir: str, operation: str, arguments: list[A
     if operation == "run":
         argv, timeout, guarded = arguments
         if os.path.basename(argv[0]) not in _COMMANDS:
-            raise SiteError(f"{argv[0]} is not among the commands of a site: {', '.join(_COMMANDS)}")
+            raise SiteError(
+                f"{argv[0]} is not among the commands of a site: {', '.join(_COMMANDS)}"
+            )
         done = hands.run(argv, timeout, guarded=bool(guarded))
         return [done.returncode, done.stdout, done.stderr]
     if operation == "write_files":
-        hands.write_files([(_inside(work_dir, path), base64.b64decode(data)) for path, data in arguments])
+        hands.write_files(
+            [(_inside(work_dir, path), base64.b64decode(data)) for path, data in arguments]
+        )
         return None
     if operation == "read_file":
-        data = hands.read_file(_inside(work_dir, arguments[0]), int(arguments[1]), int(arguments[2]))
+        data = hands.read_file(
+            _inside(work_dir, arguments[0]), int(arguments[1]), int(arguments[2])
+        )
         return None if data is None else base64.b64encode(data).decode()
     if operation == "size":
         return hands.size(_inside(work_dir, arguments[0]))

@@ -10,8 +10,19 @@ from gateway.slurm.protocol import Limits, StepRecord, TaskRecord, TaskState
 
 SQUEUE_FORMAT = "%A|%F|%K|%T|%N|%r|%k"
 SACCT_FIELDS = (
-    "JobID", "State", "ExitCode", "Submit", "Start", "End", "ElapsedRaw", "TotalCPU", "MaxRSS", "NCPUS",
-    "NodeList", "JobName", "Comment",
+    "JobID",
+    "State",
+    "ExitCode",
+    "Submit",
+    "Start",
+    "End",
+    "ElapsedRaw",
+    "TotalCPU",
+    "MaxRSS",
+    "NCPUS",
+    "NodeList",
+    "JobName",
+    "Comment",
 )
 
 _JOB_ID = re.compile(r"([0-9]+)(?:_([0-9]+))?(?:\.(.+))?", re.ASCII)
@@ -29,7 +40,9 @@ def parse_squeue(text: str) -> list[TaskState]:
             continue
         single, array, task, state, node, reason, comment = (value.strip() for value in fields)
         number = int(task) if task.isascii() and task.isdigit() else None
-        tasks.append(TaskState(array if number is not None else single, number, comment, state, reason, node))
+        tasks.append(
+            TaskState(array if number is not None else single, number, comment, state, reason, node)
+        )
     return tasks
 
 
@@ -52,17 +65,32 @@ def parse_sacct(text: str) -> list[TaskRecord]:
             if key in found:
                 found[key][1].append(
                     StepRecord(
-                        row["JobName"], state, row["ExitCode"], _when(row["Start"]), _when(row["End"]),
-                        _number(row["ElapsedRaw"]), cpu_seconds(row["TotalCPU"]), memory_bytes(row["MaxRSS"]),
+                        row["JobName"],
+                        state,
+                        row["ExitCode"],
+                        _when(row["Start"]),
+                        _when(row["End"]),
+                        _number(row["ElapsedRaw"]),
+                        cpu_seconds(row["TotalCPU"]),
+                        memory_bytes(row["MaxRSS"]),
                         int(_number(row["NCPUS"])),
                     )
                 )
             continue
         steps = []
         record = TaskRecord(
-            match[1], int(match[2]) if match[2] is not None else None, row["JobName"], row["Comment"], state,
-            row["ExitCode"], _when(row["Submit"]), _when(row["Start"]), _when(row["End"]),
-            _number(row["ElapsedRaw"]), int(_number(row["NCPUS"])), row["NodeList"],
+            match[1],
+            int(match[2]) if match[2] is not None else None,
+            row["JobName"],
+            row["Comment"],
+            state,
+            row["ExitCode"],
+            _when(row["Submit"]),
+            _when(row["Start"]),
+            _when(row["End"]),
+            _number(row["ElapsedRaw"]),
+            int(_number(row["NCPUS"])),
+            row["NodeList"],
         )
         found[key] = (record, steps)
     for record, its_steps in found.values():
@@ -72,8 +100,19 @@ def parse_sacct(text: str) -> list[TaskRecord]:
 
 def _with_steps(record: TaskRecord, steps: Iterable[StepRecord]) -> TaskRecord:
     return TaskRecord(
-        record.slurm_job_id, record.task, record.name, record.comment, record.state, record.exit_code,
-        record.submit, record.start, record.end, record.elapsed, record.cpus, record.node, tuple(steps),
+        record.slurm_job_id,
+        record.task,
+        record.name,
+        record.comment,
+        record.state,
+        record.exit_code,
+        record.submit,
+        record.start,
+        record.end,
+        record.elapsed,
+        record.cpus,
+        record.node,
+        tuple(steps),
     )
 
 

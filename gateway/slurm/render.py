@@ -50,8 +50,12 @@ def render(template: str, values: ScriptValues) -> str:
     _check(values)
     folder, name = _locate(template)
     environment = Environment(
-        loader=FileSystemLoader(folder), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,  # noqa: S701 - not HTML; every value has a strict pattern
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - not HTML; every value has a strict pattern
     )
     return environment.get_template(name).render(v=values)
 
@@ -69,10 +73,19 @@ def template_path(template: str) -> Path:
 
 
 def _locate(template: str) -> tuple[str, str]:
-    path = Path(template) if template.startswith("/") else Path(slurm_templates.__path__[0]) / f"{template}.sbatch.j2"
+    path = (
+        Path(template)
+        if template.startswith("/")
+        else Path(slurm_templates.__path__[0]) / f"{template}.sbatch.j2"
+    )
     if not path.is_file():
-        known = sorted(p.name.removesuffix(".sbatch.j2") for p in Path(slurm_templates.__path__[0]).glob("*.sbatch.j2"))
-        raise ConfigError(f"template {template!r} is not there; known: {', '.join(known)}, or an absolute path")
+        known = sorted(
+            p.name.removesuffix(".sbatch.j2")
+            for p in Path(slurm_templates.__path__[0]).glob("*.sbatch.j2")
+        )
+        raise ConfigError(
+            f"template {template!r} is not there; known: {', '.join(known)}, or an absolute path"
+        )
     return str(path.parent), path.name
 
 

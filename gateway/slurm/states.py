@@ -43,18 +43,32 @@ TABLE: dict[str, StateRow] = {
     "RESIZING": StateRow(_A),
     "STAGE_OUT": StateRow(_A),
     "POWER_UP_NODE": StateRow(_W),
-    "COMPLETED": StateRow(_E, "ended in Slurm as COMPLETED but left no result; its node or file system lost it"),
+    "COMPLETED": StateRow(
+        _E, "ended in Slurm as COMPLETED but left no result; its node or file system lost it"
+    ),
     "FAILED": StateRow(_E, "failed in Slurm (FAILED) before it could say why; see its logs"),
     "TIMEOUT": StateRow(_E, "ran into Slurm's time limit (TIMEOUT); ask for a longer runtime"),
-    "OUT_OF_MEMORY": StateRow(_E, "needed more memory than was asked for (OUT_OF_MEMORY); ask for more memory"),
+    "OUT_OF_MEMORY": StateRow(
+        _E, "needed more memory than was asked for (OUT_OF_MEMORY); ask for more memory"
+    ),
     "NODE_FAIL": StateRow(_E, "lost its compute node (NODE_FAIL); submit the job again"),
-    "BOOT_FAIL": StateRow(_E, "never started because its node failed to boot (BOOT_FAIL); submit the job again"),
-    "PREEMPTED": StateRow(_E, "was preempted by a job of higher priority (PREEMPTED); submit the job again"),
+    "BOOT_FAIL": StateRow(
+        _E, "never started because its node failed to boot (BOOT_FAIL); submit the job again"
+    ),
+    "PREEMPTED": StateRow(
+        _E, "was preempted by a job of higher priority (PREEMPTED); submit the job again"
+    ),
     "DEADLINE": StateRow(_E, "could not end before its deadline (DEADLINE); ask for less runtime"),
     "CANCELLED": StateRow(_E, "was cancelled in Slurm (CANCELLED) and not through the gateway"),
-    "REVOKED": StateRow(_E, "was revoked by the federation (REVOKED); it runs on another cluster or nowhere"),
-    "LAUNCH_FAILED": StateRow(_E, "could not be launched on its node (LAUNCH_FAILED); tell the site's staff"),
-    "RECONFIG_FAIL": StateRow(_E, "failed while its node was reconfigured (RECONFIG_FAIL); submit the job again"),
+    "REVOKED": StateRow(
+        _E, "was revoked by the federation (REVOKED); it runs on another cluster or nowhere"
+    ),
+    "LAUNCH_FAILED": StateRow(
+        _E, "could not be launched on its node (LAUNCH_FAILED); tell the site's staff"
+    ),
+    "RECONFIG_FAIL": StateRow(
+        _E, "failed while its node was reconfigured (RECONFIG_FAIL); submit the job again"
+    ),
 }
 
 

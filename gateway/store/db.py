@@ -32,13 +32,19 @@ class Database:
         try:
             parsed = make_url(url)
         except ArgumentError as exc:
-            raise StoreError("database.url is not an SQLAlchemy URL, such as sqlite:////var/lib/cts/cts.db") from exc
+            raise StoreError(
+                "database.url is not an SQLAlchemy URL, such as sqlite:////var/lib/cts/cts.db"
+            ) from exc
         self.name = parsed.render_as_string(hide_password=True)
         self.sqlite = parsed.get_backend_name() == "sqlite"
         arguments: dict[str, Any] = {"timeout": 60} if self.sqlite else {}
         try:
             self.engine: Engine = create_engine(
-                parsed, connect_args=arguments, pool_size=20, max_overflow=40, pool_pre_ping=not self.sqlite
+                parsed,
+                connect_args=arguments,
+                pool_size=20,
+                max_overflow=40,
+                pool_pre_ping=not self.sqlite,
             )
         except (SQLAlchemyError, ImportError) as exc:
             raise StoreError(f"cannot use the database {self.name}: {exc}") from exc

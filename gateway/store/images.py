@@ -7,7 +7,9 @@ from sqlmodel import Session, col, select
 from gateway.store.tables import Image
 
 
-def find(session: Session, name: str, *, tag: str | None = None, digest: str | None = None) -> Image | None:
+def find(
+    session: Session, name: str, *, tag: str | None = None, digest: str | None = None
+) -> Image | None:
     """Find an approved image of that name by digest, or else by tag; the newest where there are several."""
     query = select(Image).where(Image.name == name)
     if digest is not None:

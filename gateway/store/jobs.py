@@ -23,8 +23,14 @@ def get(session: Session, job_id: int) -> Job | None:
 
 
 def listed(
-    session: Session, *, user: str | None, site: str | None, phases: Sequence[str] | None,
-    after: datetime | None, before: datetime | None, limit: int,
+    session: Session,
+    *,
+    user: str | None,
+    site: str | None,
+    phases: Sequence[str] | None,
+    after: datetime | None,
+    before: datetime | None,
+    limit: int,
 ) -> list[Job]:
     """Return jobs, the last updated first; `after` is inclusive, `before` exclusive, of the last update."""
     query = select(Job)
@@ -38,12 +44,16 @@ def listed(
         query = query.where(Job.updated >= after)
     if before is not None:
         query = query.where(Job.updated < before)
-    return list(session.exec(query.order_by(col(Job.updated).desc(), col(Job.id).desc()).limit(limit)))
+    return list(
+        session.exec(query.order_by(col(Job.updated).desc(), col(Job.id).desc()).limit(limit))
+    )
 
 
 def at_site(session: Session, site: str, phases: Iterable[str]) -> list[Job]:
     """Return the jobs of a site in those phases, oldest first."""
-    query = select(Job).where(Job.site == site, col(Job.phase).in_(list(phases))).order_by(col(Job.id))
+    query = (
+        select(Job).where(Job.site == site, col(Job.phase).in_(list(phases))).order_by(col(Job.id))
+    )
     return list(session.exec(query))
 
 
@@ -62,8 +72,12 @@ def containers(session: Session, job_ids: int | Sequence[int]) -> list[Container
 
 def counts(session: Session, job_id: int) -> dict[str, int]:
     """Return how many containers of a job are in each phase."""
-    query = select(Container.phase, func.count()).where(Container.job_id == job_id).group_by(Container.phase)
-    return {phase: number for phase, number in session.exec(query)}
+    query = (
+        select(Container.phase, func.count())
+        .where(Container.job_id == job_id)
+        .group_by(Container.phase)
+    )
+    return dict(session.exec(query))
 
 
 def inputs(session: Session, job_id: int, container: int | None = None) -> list[InputFile]:
@@ -90,13 +104,17 @@ def output_by_key(session: Session, job_id: int, keys: Sequence[str]) -> dict[st
 
 def transitions(session: Session, job_id: int) -> list[Transition]:
     """Return a job's own history (not that of its containers), oldest first."""
-    query = select(Transition).where(Transition.job_id == job_id, col(Transition.container).is_(None))
+    query = select(Transition).where(
+        Transition.job_id == job_id, col(Transition.container).is_(None)
+    )
     return list(session.exec(query.order_by(col(Transition.id))))
 
 
 def container_transitions(session: Session, job_id: int) -> list[Transition]:
     """Return the history of a job's containers, oldest first."""
-    query = select(Transition).where(Transition.job_id == job_id, col(Transition.container).is_not(None))
+    query = select(Transition).where(
+        Transition.job_id == job_id, col(Transition.container).is_not(None)
+    )
     return list(session.exec(query.order_by(col(Transition.id))))
 
 
@@ -120,7 +138,10 @@ def submissions_in(session: Session, site: str, state: str) -> list[tuple[Submis
 def unaccounted(session: Session, site: str, since: datetime) -> list[Job]:
     """Return jobs that ended since a time and whose usage is not final yet."""
     query = select(Job).where(
-        Job.site == site, col(Job.phase).in_(ENDED), col(Job.usage_final).is_(False), Job.updated >= since
+        Job.site == site,
+        col(Job.phase).in_(ENDED),
+        col(Job.usage_final).is_(False),
+        Job.updated >= since,
     )
     return list(session.exec(query.order_by(col(Job.id))))
 
@@ -128,6 +149,8 @@ def unaccounted(session: Session, site: str, since: datetime) -> list[Job]:
 def uncleaned(session: Session, site: str) -> list[Job]:
     """Return jobs that are complete or canceled and whose work directory still holds their files."""
     query = select(Job).where(
-        Job.site == site, or_(Job.phase == "complete", Job.phase == "canceled"), col(Job.cleaned).is_(False)
+        Job.site == site,
+        or_(Job.phase == "complete", Job.phase == "canceled"),
+        col(Job.cleaned).is_(False),
     )
     return list(session.exec(query.order_by(col(Job.id)).limit(100)))

@@ -75,7 +75,9 @@ class Job(SQLModel, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True)
+    )
     user: str
     name: str | None = None
     site: str
@@ -110,7 +112,9 @@ class Transition(SQLModel, table=True):
 
     __tablename__ = "transition"
 
-    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True)
+    )
     job_id: int = Field(sa_column=Column(BigInteger, index=True, nullable=False))
     container: int | None = None
     phase: str
@@ -146,7 +150,9 @@ class InputFile(SQLModel, table=True):
     __tablename__ = "input_file"
     __table_args__ = (Index("ix_input_file_job_container", "job_id", "container"),)
 
-    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True)
+    )
     job_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     container: int
     position: int
@@ -166,7 +172,9 @@ class OutputFile(SQLModel, table=True):
     __tablename__ = "output_file"
     __table_args__ = (UniqueConstraint("job_id", "key"),)
 
-    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True)
+    )
     job_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     container: int
     bucket: str
@@ -185,7 +193,9 @@ class Submission(SQLModel, table=True):
 
     __tablename__ = "submission"
 
-    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True)
+    )
     job_id: int = Field(sa_column=Column(BigInteger, index=True, nullable=False))
     number: int
     first: int
@@ -204,7 +214,9 @@ class Audit(SQLModel, table=True):
 
     __tablename__ = "audit"
 
-    id: int | None = Field(default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True))
+    id: int | None = Field(
+        default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True)
+    )
     time: datetime = Field(sa_column=_time(nullable=False))
     user: str
     origin: str

@@ -180,9 +180,7 @@ def test_dry_run_is_no_field_of_the_body() -> None:
         ({"input_roots": "bkt"}, "input_roots", "must be a list"),
     ],
 )
-def test_a_value_of_the_wrong_kind_or_size_is_refused(
-    changes: Doc, place: str, said: str
-) -> None:
+def test_a_value_of_the_wrong_kind_or_size_is_refused(changes: Doc, place: str, said: str) -> None:
     refusal(changes, place, said)
 
 

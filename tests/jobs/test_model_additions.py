@@ -30,7 +30,7 @@ def job(**changes: Any) -> JobInput:
         ("allow_empty_output", True),
         ("shared_inputs", ["bkt/ref"]),
         ("shared_inputs", [{"file": "bkt/ref"}]),
-        ("script", "#!/bin/sh\necho \"$1\"\n\ttrue\n"),
+        ("script", '#!/bin/sh\necho "$1"\n\ttrue\n'),
         ("input_dirs", ["bkt", "bkt/x"]),
         ("depends_on", [{"job_id": "1", "condition": "afterany"}]),
         ("skip_existing", True),

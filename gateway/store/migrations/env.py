@@ -5,7 +5,7 @@ from sqlmodel import SQLModel
 
 from gateway.store import tables
 
-assert tables.Job.metadata is SQLModel.metadata  # noqa: S101 - the import registers the tables
+assert tables.Job.metadata is SQLModel.metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)

@@ -1,0 +1,30 @@
+# make demo: a real job from S3 to S3 on a dev cluster.   make test: everything.   Both set up what they need.
+.PHONY: venv up demo test lint unit cluster bench down
+
+venv:
+	@deploy/bootstrap
+
+up: venv
+	@deploy/devcluster up
+
+demo: up
+	@deploy/demo
+
+test: lint unit cluster
+
+lint: venv
+	.venv/bin/ruff check gateway slurm_templates tests deploy
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+unit: venv
+	.venv/bin/pytest -q -n 2 -m "not cluster"
+
+cluster: up
+	.venv/bin/pytest -q -m cluster
+
+bench: up
+	@.venv/bin/python tests/bench/overhead.py
+
+down:
+	@deploy/devcluster down
