@@ -1,0 +1,101 @@
+"""What the tests share: their settings, and the dev cluster as an object."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+ENDED = ("complete", "error", "canceled")
+
+
+@dataclass(frozen=True)
+class DevCluster:
+    """The dev cluster, driven as its users do: by commands run in it."""
+
+    options: tuple[str, ...]
+    registry: str
+
+    def tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run deploy/devcluster."""
+        done = subprocess.run(
+            [str(CHECKOUT / "deploy/devcluster"), *self.options, *arguments],
+            capture_output=True, text=True, check=False, timeout=300,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def run(self, *argv: str, user: str = "alice", check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command in the site as a user."""
+        done = subprocess.run(
+            [str(CHECKOUT / "deploy/devcluster"), *self.options, "exec", "--user", user, "--", *argv],
+            capture_output=True, text=True, input=text, check=False, timeout=300,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def image(self, name: str) -> str:
+        """Name of a test image, approved."""
+        reference = f"{self.registry}/test/{name}:1.0"
+        done = self.run("cts", "admin", "image", "approve", reference, user="ada", check=False)
+        assert done.returncode == 0 or "50010" in done.stderr, done.stderr
+        return reference
+
+    def submit(self, user: str = "alice", **fields: Any) -> str:
+        """Submit a job; fields override those of a small one."""
+        job: dict[str, Any] = {
+            "cluster": "dev", "input_files": ["sample-data/reads/sample-2.txt"],
+            "output_dir": f"results/test-{uuid.uuid4().hex}", "memory": "50MB", "runtime": 120,
+        }
+        job.update(fields)
+        return self.run("cts", "submit", "-", user=user, text=json.dumps(job)).stdout.strip()
+
+    def job(self, job_id: str, user: str = "alice") -> dict[str, Any]:
+        """A job as JSON."""
+        found: dict[str, Any] = json.loads(self.run("cts", "show", "--json", job_id, user=user).stdout)
+        return found
+
+    def finish(self, job_id: str, user: str = "alice") -> dict[str, Any]:
+        """Wait for a job's end and return it."""
+        self.run("cts", "wait", "--timeout", "240", job_id, user=user, check=False)
+        job = self.job(job_id, user)
+        assert job["state"] in ENDED, job
+        return job
+
+    def until(self, what: Callable[[], bool], seconds: float = 60) -> None:
+        """Wait until something holds."""
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.1)
+
+    def objects(self, output_dir: str) -> dict[str, int]:
+        """Objects below an output directory: path and size."""
+        bucket, _, prefix = output_dir.partition("/")
+        text = self.run("aws", "s3api", "list-objects-v2", "--bucket", bucket, "--prefix", prefix).stdout
+        rows = json.loads(text or "{}").get("Contents", [])
+        return {row["Key"].removeprefix(prefix): row["Size"] for row in rows}
+
+
+@pytest.fixture(scope="session")
+def site() -> DevCluster:
+    """The dev cluster of test.cfg, which `make test` has brought up."""
+    settings = configparser.ConfigParser()
+    settings.read(CHECKOUT / "test.cfg")
+    section = settings["test"] if "test" in settings else {}
+    options = ["--name", section.get("cluster") or "dev"]
+    if section.get("cache"):
+        options += ["--cache", section["cache"]]
+    facts = json.loads(DevCluster(tuple(options), "").tool("env").stdout)
+    return DevCluster(tuple(options), facts["registry"])
