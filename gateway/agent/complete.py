@@ -63,6 +63,8 @@ def complete(
             return  # an earlier attempt whose answer was lost did it; the daemon looks at the object
         if response.status >= 500 or response.status == 200:
             unclear = True
-        raise_for(500 if response.status == 200 and not error_code(answer) else response.status, answer)
+        raise_for(
+            500 if response.status == 200 and not error_code(answer) else response.status, answer
+        )
 
     persist(attempt, stop, line.policy, what)

@@ -18,7 +18,17 @@ from .hashing import Digest, checkable, digest_for, mismatch
 from .mailbox import Mailbox, NoAnswer, Stop
 from .place import Place
 from .s3http import (
-    CHUNK, Changed, Denied, Line, Pace, Policy, Refused, Transient, describe, persist, raise_for,
+    CHUNK,
+    Changed,
+    Denied,
+    Line,
+    Pace,
+    Policy,
+    Refused,
+    Transient,
+    describe,
+    persist,
+    raise_for,
 )  # fmt: skip
 
 BATCH = 500

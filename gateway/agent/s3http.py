@@ -151,9 +151,7 @@ class Line:
         if connection is None:
             timeout = self.policy.timeout
             if scheme == "https":
-                connection = http.client.HTTPSConnection(
-                    host, timeout=timeout, context=self._tls()
-                )
+                connection = http.client.HTTPSConnection(host, timeout=timeout, context=self._tls())
             else:
                 connection = http.client.HTTPConnection(host, timeout=timeout)
             kept[(scheme, host)] = connection

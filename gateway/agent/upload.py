@@ -17,7 +17,16 @@ from .hashing import Digest, b64
 from .mailbox import Mailbox, NoAnswer, Stop, Stopped
 from .outputs import Found, stamp
 from .s3http import (
-    CHUNK, Changed, Denied, Line, Pace, Policy, Refused, Transient, persist, raise_for,
+    CHUNK,
+    Changed,
+    Denied,
+    Line,
+    Pace,
+    Policy,
+    Refused,
+    Transient,
+    persist,
+    raise_for,
 )  # fmt: skip
 
 BATCH = 500
@@ -63,7 +72,9 @@ def _grants(answer: Fields) -> Dict[str, _Grant]:
         single, multi = entry.inner_or_none("put"), entry.inner_or_none("multipart")
         grants[entry.text("path")] = _Grant(
             put=None if single is None else _put(single),
-            parts={} if multi is None else {p.whole("number"): _put(p) for p in multi.each("parts")},
+            parts={}
+            if multi is None
+            else {p.whole("number"): _put(p) for p in multi.each("parts")},
             complete=None if multi is None else _put(multi.inner("complete")),
         )
     return grants
@@ -175,7 +186,8 @@ class Uploader:
         sizes: Optional[List[int]] = None
         if multipart:
             sizes = [
-                min(self._part_size, found.size - at) for at in range(0, found.size, self._part_size)
+                min(self._part_size, found.size - at)
+                for at in range(0, found.size, self._part_size)
             ]
         digest = Digest(whole=True, part_sizes=sizes, crc=crc64.native() is not None)
         for chunk in self._read(found, 0, found.size, 1 << 20):
@@ -302,12 +314,12 @@ class Uploader:
         self._progress(end - begin)
 
     def _single(self, item: _Item) -> None:
-        assert item.grant is not None and item.grant.put is not None  # noqa: S101,PT018 - by _start
+        assert item.grant is not None and item.grant.put is not None  # noqa: PT018 - by _start
         self._send(item, item.grant.put, 0, item.found.size, item.digest.etag)
         self._unchanged(item.found, item.found.real.lstat())
 
     def _part(self, item: _Item, number: int) -> None:
-        assert item.grant is not None  # noqa: S101 - by _start
+        assert item.grant is not None
         begin = (number - 1) * self._part_size
         end = min(begin + self._part_size, item.found.size)
         md5 = item.digest.parts[number - 1].hex()
@@ -316,7 +328,7 @@ class Uploader:
             item.uploaded.add(number)
 
     def _complete(self, item: _Item) -> None:
-        assert item.grant is not None and item.grant.complete is not None  # noqa: S101,PT018
+        assert item.grant is not None and item.grant.complete is not None  # noqa: PT018
         post = item.grant.complete
         self._unchanged(item.found, item.found.real.lstat())
         what = f"output {item.found.path!r}"
