@@ -77,7 +77,7 @@ def counts(session: Session, job_id: int) -> dict[str, int]:
         .where(Container.job_id == job_id)
         .group_by(Container.phase)
     )
-    return dict(session.exec(query))
+    return {row[0]: row[1] for row in session.exec(query).all()}
 
 
 def inputs(session: Session, job_id: int, container: int | None = None) -> list[InputFile]:
