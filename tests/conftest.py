@@ -7,7 +7,7 @@ import json
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def site() -> DevCluster:
     """The dev cluster of test.cfg, which `make test` has brought up."""
     settings = configparser.ConfigParser()
     settings.read(CHECKOUT / "test.cfg")
-    section = settings["test"] if "test" in settings else {}
+    section: Mapping[str, str] = settings["test"] if settings.has_section("test") else {}
     options = ["--name", section.get("cluster") or "dev"]
     if section.get("cache"):
         options += ["--cache", section["cache"]]

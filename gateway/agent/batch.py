@@ -1,173 +1,236 @@
-"""The batch process: claims the task, runs the three steps, composes the result, tells the daemon."""
+"""The batch process of one task: claim, three job steps, result.json, a word to the daemon."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
-from typing import Dict, List, Optional
+from typing import Dict, List, Mapping, Optional
 
-from .files import Job, StepResult, read_job, utc, write_json
-from .mailbox import Mailbox, Stop
+from .files import ContractError, StepResult, read_job, read_step, utc, write_json
+from .mailbox import Mailbox, Stop, Stopped
 from .place import Place, Slurm, read_slurm
-from .steps import describe_slurm, result_of
+from .srun import Steps
 
-NOT_MINE = 75
-FAILED = 70
-
-
-class Batch:
-    """One run of one container."""
-
-    def __init__(self, job: Job, job_file: str, n: int, slurm: Slurm) -> None:
-        self._job = job
-        self._job_file = job_file
-        self._n = n
-        self._slurm = slurm
-        self._place = Place(job, n, slurm)
-        self._mailbox = Mailbox(job, n, slurm, self._place, "batch")
-        self._stop = Stop()
-        self._step: Optional[subprocess.Popen[bytes]] = None
-        self._times: Dict[str, List[Optional[str]]] = {}
-
-    def run(self) -> int:
-        """Run the phases; returns the exit code of the batch script."""
-        signal.signal(signal.SIGUSR1, self._signalled)
-        signal.signal(signal.SIGTERM, self._signalled)
-        self._place.clean_start()
-        stage_in = self._phase("stage-in")
-        if stage_in.outcome != "ok":
-            return self._end(stage_in, StepResult("ok"), StepResult("ok"))
-        ran = self._phase("run")
-        sent = StepResult("ok")
-        if ran.outcome in ("ok", "timeout") and not self._stop.canceled:
-            sent = self._phase("stage-out")
-        return self._end(stage_in, ran, sent)
-
-    def _signalled(self, number: int, _frame: Optional[FrameType]) -> None:
-        if number == signal.SIGUSR1:
-            self._stop.timeout = True
-        else:
-            self._stop.canceled = True
-        if self._step is not None and self._step.poll() is None:
-            self._step.send_signal(number)
-
-    def _phase(self, phase: str) -> StepResult:
-        if self._stop.canceled or (self._stop.timeout and phase != "stage-out"):
-            return StepResult(
-                self._stop.reason or "canceled", error=f"the job was stopped before {phase}"
-            )
-        self._times[phase] = [utc(time.time()), None]
-        self._write_status(phase)
-        self._mailbox.tell("phase", phase=phase, time=self._times[phase][0])
-        argv = [
-            "srun",
-            "--ntasks=1",
-            "--nodes=1",
-            f"--cpus-per-task={self._job.cpus}",
-            f"--job-name={phase}",
-            "--input=none",
-        ]
-        if phase == "run" and self._job.run_memory_mb is not None:
-            argv.append(f"--mem={self._job.run_memory_mb}M")
-        argv += [
-            self._job.python,
-            "-I",
-            self._job.agent,
-            "step",
-            phase,
-            self._job_file,
-            str(self._n),
-        ]
-        self._step = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-        if self._stop.reason is not None:  # it came between the look above and the start
-            self._step.send_signal(signal.SIGTERM if self._stop.canceled else signal.SIGUSR1)
-        code = self._step.wait()
-        self._step = None
-        self._times[phase][1] = utc(time.time())
-        return result_of(self._place, phase, code)
-
-    def _write_status(self, phase: str) -> None:
-        write_json(
-            self._place.base / "status.json",
-            {
-                "version": 1,
-                "phase": phase,
-                "slurm_job_id": self._slurm.job_id,
-                "host": self._slurm.host,
-                "times": self._times,
-                "bytes_done": 0,
-                "bytes_total": 0,
-            },
-        )
-
-    def _end(self, stage_in: StepResult, ran: StepResult, sent: StepResult) -> int:
-        worst = next(
-            (part for part in (stage_in, ran, sent) if part.outcome != "ok"), StepResult("ok")
-        )
-        outcome = "canceled" if self._stop.canceled and worst.outcome != "ok" else worst.outcome
-        started = "run" in self._times
-        write_json(
-            self._place.base / "result.json",
-            {
-                "version": 1,
-                "slurm_job_id": self._slurm.job_id,
-                "host": self._slurm.host,
-                "outcome": outcome,
-                "exit_code": ran.exit_code if started else None,
-                "signal": ran.signal if started else None,
-                "error": worst.error,
-                "times": self._times,
-                "bytes_in": stage_in.transferred,
-                "bytes_out": sent.transferred,
-                "image_cached": stage_in.image_cached,
-                "outputs": [
-                    {
-                        "path": o.path,
-                        "size": o.size,
-                        "etag": o.etag,
-                        "md5": o.md5,
-                        "crc64nvme": o.crc64nvme,
-                    }
-                    for o in sent.outputs
-                ],
-                "log_truncated": ran.log_truncated,
-            },
-        )
-        self._write_status("end")
-        self._mailbox.tell("result")
-        self._place.clean_end(keep_outputs=outcome != "ok")
-        if outcome == "ok":
-            return 0
-        code = ran.exit_code
-        return code if started and code is not None and 1 <= code <= 255 else FAILED
+ANOTHERS = 75
+_FAILED = 70
+_CLAIM_READS = 50
+_FAILURE = {
+    "stage-in": "stage-in-failed",
+    "run": "container-failed",
+    "stage-out": "stage-out-failed",
+}
 
 
-def claim(job: Job, number: int, slurm: Slurm) -> bool:
-    """Claim a submission for this Slurm job; False when another has it: then nothing may be touched."""
-    path = job.job_dir / f"claim-{number}"
-    part = job.job_dir / f".claim-{number}.tmp-{slurm.job_id}"
-    part.write_text(slurm.owner)
+def batch(job_file: str, k: int, first: int, environ: Mapping[str, str]) -> int:
+    """Run container `first` + array task; return the exit code of the batch script.
+
+    0 for an outcome of ok; 75 when another Slurm job has the claim; else the container's exit code
+    where that is 1..255, else 70.
+    """
+    os.umask(0o077)
+    slurm = read_slurm(environ)
+    n = first + slurm.task
+    folder = Path(job_file).parent
+    owner = claim(folder / f"claim-{k}", slurm.owner)
+    if owner != slurm.owner:
+        print(f"container {n} is run by Slurm job {owner}, not by {slurm.owner}", file=sys.stderr)
+        return ANOTHERS
+    report = Report(folder / str(n), slurm)
     try:
-        os.link(part, path)  # with its content, or not at all
+        result = _batch(job_file, n, slurm, environ, report)
+    except ContractError as exc:
+        result = StepResult("agent-failed", error=str(exc))
+    except Exception as exc:  # noqa: BLE001 - the last line: whatever it is is told
+        from .steps import explain  # noqa: PLC0415 - for errors alone
+
+        result = StepResult("agent-failed", error=explain(exc))
+    report.finish(result)
+    if result.error:
+        print(f"{result.outcome}: {result.error}", file=sys.stderr, flush=True)
+    if result.outcome == "ok":
+        return 0
+    return result.exit_code if result.exit_code and 0 < result.exit_code < 256 else _FAILED
+
+
+def claim(path: Path, owner: str) -> str:
+    """Claim a batch script for a Slurm job; return whose it is.
+
+    The file appears whole, by a link(2), which is atomic over NFS, too; by O_EXCL where there are
+    no links.
+
+    Raises
+    ------
+    OSError
+        When the file can be neither made nor read.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.uname().nodename}-{os.getpid()}")
+    temporary.write_text(owner, encoding="ascii")
+    try:
+        os.link(temporary, path)
     except FileExistsError:
         pass
+    except OSError:
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="ascii") as file:
+            file.write(owner)
     finally:
-        part.unlink()
-    return path.read_text().strip() == slurm.owner
+        temporary.unlink(missing_ok=True)
+    for _ in range(_CLAIM_READS):
+        found = path.read_text(encoding="ascii").strip()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise OSError(f"{path} is empty")
 
 
-def batch(job_file: str, number: int, first: int) -> int:
-    """Run the container of this array task; returns the exit code of the batch script."""
-    os.umask(0o077)
+class Report:
+    """status.json and result.json of a container."""
+
+    def __init__(self, folder: Path, slurm: Slurm) -> None:
+        self._folder = folder
+        self._slurm = slurm
+        self._times: Dict[str, List[Optional[str]]] = {}
+        self.steps: Dict[str, StepResult] = {}
+        self.mailbox: Optional[Mailbox] = None
+        self.place: Optional[Place] = None
+
+    def phase(self, name: str) -> None:
+        """Note that a phase begins, here and (should the mailbox fail, nowhere else) to the daemon."""
+        self.end()
+        now = utc(time.time())
+        if name != "end":
+            self._times[name] = [now, None]
+        status = {"version": 1, "phase": name, "slurm_job_id": self._slurm.job_id,
+                  "host": self._slurm.host, "times": self._times, "bytes_done": 0,
+                  "bytes_total": 0}  # fmt: skip
+        try:
+            write_json(self._folder / "status.json", status)
+            if name != "end" and self.mailbox is not None:
+                self.mailbox.tell("phase", phase=name, time=now)
+        except OSError as exc:
+            print(f"{name}: {exc}", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Note that the present phase is over."""
+        for times in self._times.values():
+            if times[1] is None:
+                times[1] = utc(time.time())
+
+    def finish(self, result: StepResult) -> None:
+        """Write result.json, then tell the daemon, then free the space. Errors are printed."""
+        self.phase("end")
+        none = StepResult("")
+        document = {
+            "version": 1,
+            "slurm_job_id": self._slurm.job_id,
+            "host": self._slurm.host,
+            "outcome": result.outcome,
+            "exit_code": result.exit_code,
+            "signal": result.signal,
+            "error": result.error,
+            "times": self._times,
+            "bytes_in": self.steps.get("stage-in", none).transferred,
+            "bytes_out": self.steps.get("stage-out", none).transferred,
+            "image_cached": self.steps.get("stage-in", none).image_cached,
+            "outputs": [output._asdict() for output in result.outputs],
+            "log_truncated": result.log_truncated,
+        }
+        keep = result.outcome != "ok"
+        if self.place is not None and self.place.scratch is not None and keep:
+            self._free(keep_outputs=True)  # before the daemon thinks it knows all
+        for attempt in range(5):
+            try:
+                write_json(self._folder / "result.json", document)
+                if self.mailbox is not None:
+                    self.mailbox.tell("result")
+                break
+            except OSError as exc:
+                print(f"result.json: {exc}", file=sys.stderr, flush=True)
+                time.sleep(2.0**attempt)
+        self._free(keep_outputs=keep)
+
+    def _free(self, *, keep_outputs: bool) -> None:
+        if self.place is None:
+            return
+        try:
+            self.place.clean_end(keep_outputs=keep_outputs)
+        except OSError as exc:
+            print(f"clean-up: {exc}", file=sys.stderr, flush=True)
+
+
+def _batch(
+    job_file: str, n: int, slurm: Slurm, environ: Mapping[str, str], report: Report
+) -> StepResult:
     job = read_job(Path(job_file))
-    slurm = read_slurm(os.environ)
-    print(describe_slurm(slurm), file=sys.stderr, flush=True)
-    if not claim(job, number, slurm):
-        print("cts: another Slurm job runs this container; nothing is done here", file=sys.stderr)
-        return NOT_MINE
-    return Batch(job, job_file, first + slurm.task, slurm).run()
+    stop = Stop()
+    place = Place(job, n, slurm)
+    steps = Steps(job, job_file, n, place, environ, stop)
+    steps.listen()
+    place.clean_start()
+    report.place = place
+    report.mailbox = Mailbox(job, n, slurm, place, "batch")
+    staged = _phase("stage-in", steps, place, report, stop)
+    if staged.outcome != "ok":
+        return staged
+    ran = _phase("run", steps, place, report, stop)
+    if ran.outcome not in ("ok", "timeout") or ran.exit_code is None or stop.canceled:
+        return ran
+    out = _phase("stage-out", steps, place, report, stop)
+    return compose(ran, out, limit_came=stop.timeout)
+
+
+def _phase(phase: str, steps: Steps, place: Place, report: Report, stop: Stop) -> StepResult:
+    report.phase(phase)
+    try:
+        code = steps.run(phase)
+    except Stopped as exc:
+        what = (
+            "Slurm's time limit of the job came"
+            if exc.reason == "timeout"
+            else "the job was canceled"
+        )
+        result = StepResult(exc.reason, error=f"{what} before {phase}")
+    else:
+        result = _outcome(phase, code, place, stop)
+    report.end()
+    report.steps[phase] = result
+    return result
+
+
+def _outcome(phase: str, code: int, place: Place, stop: Stop) -> StepResult:
+    """Return what a step wrote, or make something of its silence."""
+    with contextlib.suppress(OSError, ContractError):
+        return read_step(place.step_file(phase))
+    if stop.reason is not None:
+        return StepResult(stop.reason, error=f"the job was ended during {phase}")
+    if not place.begun_file(phase).exists():
+        return StepResult(
+            "agent-failed",
+            error=f"srun could not start {phase} (exit code {code}; see the job's log)",
+        )
+    if phase == "run" and code in (137, 1, 0):
+        return StepResult(
+            "container-failed",
+            exit_code=137,
+            signal=9,
+            error="the container was killed, most likely because it ran out of memory",
+        )
+    return StepResult(_FAILURE[phase], error=f"{phase} ended without a result (exit code {code})")
+
+
+def compose(ran: StepResult, out: StepResult, *, limit_came: bool) -> StepResult:
+    """Return the result of a container that ran, from how it ended and how its outputs were uploaded."""
+    outcome, error = ran.outcome, ran.error
+    if out.outcome != "ok":
+        if ran.outcome == "ok":
+            outcome, error = out.outcome, out.error
+            if out.outcome == "canceled" and limit_came:
+                outcome, error = (
+                    "timeout",
+                    "Slurm's time limit of the job came before all was uploaded",
+                )
+        else:
+            error = f"{error}; not all outputs were uploaded: {out.error}"
+    return ran._replace(outcome=outcome, error=error, outputs=out.outputs)

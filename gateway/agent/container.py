@@ -1,158 +1,116 @@
-"""Running the container: apptainer by an argv list, its logs bounded, its run time kept."""
+"""The apptainer command line of a container: an argv list and an environment, never a shell.
+
+What Apptainer 1.4.5 makes of its options was tried out: without `--no-eval` a shell evaluates the
+values of variables; `--env` splits at commas and `--env-file` is a shell script; APPTAINERENV_NAME
+with `--no-eval` hands every value on as it is, but for the names that are refused here.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import threading
-import time
+import re
 from pathlib import Path
-from typing import IO, List, Optional
+from typing import Dict, List, NamedTuple, Optional
 
-from .files import Container, Job, StepResult
-from .image import sif_path, small_environment
-from .mailbox import Stop
+from .files import Container, Job
 from .place import Place
 
-_CANCEL_GRACE = 2.0
+HOME_IN_CONTAINER = "/home/job"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+# Read-only in apptainer's interpreter, or changed by its start script, or commands to it.
+_NEVER = frozenset({"UID", "GID", "EUID", "PROMPT_COMMAND", "PREPEND_PATH", "APPEND_PATH"})
+_PREFIXES = ("APPTAINER_", "APPTAINERENV_", "SINGULARITY_", "SINGULARITYENV_", "SING_USER_DEFINED_")
+_NOT_EMPTY = frozenset({"PATH", "PS1"})
+_HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class Pump(threading.Thread):
-    """Copies a stream of the container into a log, at most `most` bytes, and drains the rest."""
-
-    def __init__(self, source: IO[bytes], path: Path, most: int) -> None:
-        super().__init__(daemon=True)
-        self._source = source
-        self._path = path
-        self._left = most
-        self._most = most
-        self.truncated = False
-
-    def run(self) -> None:
-        """Copy until the stream ends."""
-        with self._path.open("wb", buffering=0) as log:
-            while True:
-                data = os.read(self._source.fileno(), 65536)
-                if not data:
-                    return
-                self._take(log, data)
-
-    def _take(self, log: IO[bytes], data: bytes) -> None:
-        if self.truncated:
-            return
-        try:
-            log.write(data[: self._left])
-            self._left -= len(data)
-            if self._left < 0:
-                self.truncated = True
-                notice = f"\n[cts: the log is cut here, after {self._most} bytes]\n"
-                log.write(notice.encode())
-        except OSError:
-            self.truncated = True  # a full disk: the container goes on, its log does not
+class ContainerError(Exception):
+    """The container cannot be started as it was asked for; the text is for the user."""
 
 
-def command(job: Job, container: Container, place: Place) -> List[str]:
-    """Return the argv; the image's entrypoint is run as such, not by its runscript, which is a shell script."""
-    program = [*job.image.entrypoint, *(container.args or job.image.cmd)]
-    return [
-        job.apptainer,
-        "--quiet",
-        "exec",
-        "--containall",
-        "--cleanenv",
-        "--no-home",
-        "--no-eval",
-        "--workdir",
-        str(place.tmp),
-        "--pwd",
-        job.image.workdir,
-        "--bind",
-        f"{place.inputs}:{job.input_mount_point}:ro",
-        "--bind",
-        f"{place.outputs}:{job.output_mount_point}",
-        *job.apptainer_flags,
-        str(sif_path(job)),
-        *program,
-    ]
+class Command(NamedTuple):
+    """What is executed: `argv`, and the whole environment of apptainer itself."""
+
+    argv: List[str]
+    env: Dict[str, str]
 
 
-def run(job: Job, container: Container, place: Place, stop: Stop) -> StepResult:
-    """Run the container to its end; returns how it ended."""
-    environment = small_environment(place.home)
+def host_environment(job: Job, private: Path) -> Dict[str, str]:
+    """Return the environment of an apptainer process; `private` gets whatever it wants to keep."""
+    return {
+        "PATH": f"{Path(job.apptainer).parent}:{_HOST_PATH}",
+        "HOME": str(private),
+        "LANG": "C.UTF-8",
+        "APPTAINER_CACHEDIR": str(private / "cache"),
+        "APPTAINER_CONFIGDIR": str(private / "config"),
+        "APPTAINER_TMPDIR": str(private),
+        "TMPDIR": str(private),
+    }
+
+
+def variables(job: Job, container: Container) -> Dict[str, str]:
+    """Return the variables of the container: the image's, overlaid by the job's.
+
+    Raises
+    ------
+    ContainerError
+        For a variable of the job that apptainer would not hand on as it is.
+    """
     for name, value in container.environment.items():
-        environment[f"APPTAINERENV_{name}"] = value
-    try:
-        process = subprocess.Popen(
-            command(job, container, place),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd="/",
-            start_new_session=True,
-        )
-    except OSError as exc:
-        return StepResult("agent-failed", error=f"{job.apptainer} cannot be run: {exc.strerror}")
-    pumps = [
-        Pump(source, place.base / name, job.max_log_size)
-        for source, name in ((process.stdout, "stdout"), (process.stderr, "stderr"))
-        if source is not None
-    ]
-    for pump in pumps:
-        pump.start()
-    why = _wait(process, job, stop)
-    for pump in pumps:
-        pump.join(10)
-    code = process.returncode
-    died = -code if code < 0 else (code - 128 if 128 < code < 128 + 32 else None)
-    shown = 128 - code if code < 0 else code
-    truncated = any(pump.truncated for pump in pumps)
-    if why is not None:
-        outcome, error = why
-        return StepResult(outcome, shown, died, error, log_truncated=truncated)
-    if code == 0:
-        return StepResult("ok", 0, log_truncated=truncated)
-    return StepResult(
-        "container-failed",
-        shown,
-        died,
-        f"the container exited with code {shown}",
-        log_truncated=truncated,
-    )
+        why = refusal(name, value)
+        if why is not None:
+            raise ContainerError(f"the environment variable {name!r} {why}")
+    image = {k: v for k, v in job.image.env.items() if refusal(k, v) is None}
+    return {**image, **container.environment}
 
 
-def _wait(process: subprocess.Popen[bytes], job: Job, stop: Stop) -> Optional["tuple[str, str]"]:
-    deadline = time.monotonic() + job.runtime_seconds
-    while True:
-        try:
-            process.wait(0.05)
-            return None
-        except subprocess.TimeoutExpired:
-            pass
-        if stop.reason == "canceled":
-            _end(process, min(_CANCEL_GRACE, job.grace_seconds))
-            return "canceled", "the job was canceled"
-        if stop.reason == "timeout":
-            _end(process, job.grace_seconds)
-            return "timeout", "was stopped because Slurm's time limit was near"
-        if time.monotonic() > deadline:
-            _end(process, job.grace_seconds)
-            return (
-                "timeout",
-                f"ran past its runtime of {job.runtime_seconds} s and was stopped; ask for more runtime",
-            )
+def refusal(name: str, value: str) -> Optional[str]:
+    """Return why a container cannot have this variable, None where it can."""
+    if not _NAME.fullmatch(name) or "\0" in value:
+        return "has a name or value that no process can have"
+    if name in _NEVER or name.startswith(_PREFIXES):
+        return "is Apptainer's own and cannot be set in a container"
+    if name in _NOT_EMPTY and not value:
+        return "cannot be empty in a container"
+    if name == "HOME" and not re.fullmatch(r"/[^:,\0]*", value):
+        return "must be an absolute path without a colon or comma"
+    return None
 
 
-def _end(process: subprocess.Popen[bytes], grace: float) -> None:
-    """SIGTERM to the container's processes, then SIGKILL; apptainer's own end takes the PID namespace with it."""
-    for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 30.0)):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(patience)
-            return
-        except ProcessLookupError:
-            process.wait(patience)
-            return
-        except subprocess.TimeoutExpired:
-            continue
+def command(job: Job, container: Container, place: Place, sif: Path) -> Command:
+    """Return what runs a container (apptainer-exec(1)).
+
+    Raises
+    ------
+    ContainerError
+        As `variables`, and when there is nothing to run.
+    """
+    words = [*job.image.entrypoint, *(container.args or job.image.cmd)]
+    if not words:
+        raise ContainerError("the image has no entrypoint and no command, the job no arguments")
+    inside = variables(job, container)
+    env = host_environment(job, place.pull)
+    env.update({f"APPTAINERENV_{k}": v for k, v in inside.items() if k != "HOME"})
+    # Only apptainer's fatal errors get into the container's stderr (--silent). Of the host the
+    # container sees /etc/hosts alone, which images lack and localhost is looked up in; not what a
+    # site binds everywhere (bind-paths).
+    argv = [
+        job.apptainer, "--silent", "exec",
+        "--containall", "--cleanenv", "--no-eval", "--no-umask",
+        "--no-mount", "hostfs,bind-paths", "--bind", "/etc/hosts:/etc/hosts:ro",
+        *_home(place, inside),
+        "--workdir", str(place.tmp),
+        "--bind", f"{place.inputs}:{job.input_mount_point}:ro",
+        "--bind", f"{place.outputs}:{job.output_mount_point}",
+    ]  # fmt: skip
+    for source, target in job.refdata:
+        argv += ["--bind", f"{source}:{target}:ro"]
+    argv += ["--pwd", job.image.workdir, *job.apptainer_flags, str(sif), *words]
+    return Command(argv, env)
+
+
+def _home(place: Place, inside: Dict[str, str]) -> List[str]:
+    # With --no-home the variable is set and nothing is bound there: what the image has at a HOME
+    # that was asked for stays visible.
+    if "HOME" in inside:
+        return ["--no-home", "--home", f"{place.home}:{inside['HOME']}"]
+    return ["--home", f"{place.home}:{HOME_IN_CONTAINER}"]

@@ -1,23 +1,31 @@
-"""The agent's command line: `batch JOB.JSON K FIRST` and `step PHASE JOB.JSON N`."""
+"""The command line of the agent: `batch <job.json> <k> <first>` and `step <phase> <job.json> <n>`.
+
+Each loads what it needs only: a container starts this four times.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import List, Optional
 
-_USAGE = "usage: batch JOB.JSON K FIRST | step stage-in|run|stage-out JOB.JSON N (Slurm's batch script calls this)"
+_USAGE = "usage: batch JOB_JSON K FIRST | step stage-in|run|stage-out JOB_JSON N"
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Run the agent; returns the exit code."""
+    """Run the agent; return its exit code (64 for a wrong command line)."""
     words = sys.argv[1:] if argv is None else argv
-    if len(words) == 4 and words[0] == "batch":
-        from .batch import batch  # noqa: PLC0415 - a step does not need it
+    try:
+        if len(words) == 4 and words[0] == "batch":
+            from .batch import batch  # noqa: PLC0415 - see above
 
-        return batch(words[1], int(words[2]), int(words[3]))
-    if len(words) == 4 and words[0] == "step" and words[1] in ("stage-in", "run", "stage-out"):
-        from .steps import step  # noqa: PLC0415
+            return batch(words[1], int(words[2]), int(words[3]), os.environ)
+        if len(words) == 4 and words[0] == "step" and words[1] in ("stage-in", "run", "stage-out"):
+            from .steps import step  # noqa: PLC0415 - see above
 
-        return step(words[1], words[2], int(words[3]))
+            return step(words[1], words[2], int(words[3]))
+    except ValueError as exc:
+        print(f"{exc}; {_USAGE}", file=sys.stderr)
+        return 64
     print(_USAGE, file=sys.stderr)
-    return 2
+    return 64

@@ -110,7 +110,7 @@ def _follow(root: Path, parts: Tuple[str, ...], mount_point: str) -> List[str]:
         links += 1
         if links > _MOST_LINKS:
             raise OutputError(f"the output {path!r} is a link in a circle")
-        target = here.readlink() if hasattr(here, "readlink") else Path(os.readlink(here))
+        target = here.readlink()
         pieces = os.fspath(target).split("/")
         if target.is_absolute():
             pieces = [p for p in pieces if p not in ("", ".")]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Mapping, NamedTuple, Optional
 
 from .files import Job
 
 PHASES = ("stage-in", "run", "stage-out")
 
 
-@dataclass(frozen=True)
-class Slurm:
+class Slurm(NamedTuple):
     """What Slurm tells a task about itself; `owner` is the id of the array as a whole."""
 
     job_id: str
@@ -58,6 +55,10 @@ class Place:
         """Return where a step says how it ended."""
         return self.base / f".step-{phase}.json"
 
+    def begun_file(self, phase: str) -> Path:
+        """Return what a step makes when it listens to signals."""
+        return self.base / f".begun-{phase}"
+
     def clean_start(self) -> None:
         """Remove what an earlier run left and make the directories (0700).
 
@@ -70,6 +71,7 @@ class Place:
             remove_tree(self.base / name)
         for phase in PHASES:
             self.step_file(phase).unlink(missing_ok=True)
+            self.begun_file(phase).unlink(missing_ok=True)
         for name in ("result.json", "status.json", "stdout", "stderr"):
             (self.base / name).unlink(missing_ok=True)
         self.grants.mkdir(mode=0o700, exist_ok=True)
@@ -88,7 +90,7 @@ class Place:
         """Free the space; outputs that were not uploaded move to the shared file system."""
         if self.scratch is not None:
             if keep_outputs and any(self.outputs.iterdir()):
-                shutil.copytree(self.outputs, self.base / "out", symlinks=True)
+                _copy_files(self.outputs, self.base / "out")
             remove_tree(self.scratch)
             return
         for folder in (self.inputs, self.tmp, self.home, self.partial, self.pull):
@@ -97,20 +99,33 @@ class Place:
             remove_tree(self.outputs)
 
 
+def _copy_files(source: Path, target: Path) -> None:
+    # Regular files and links alone: a FIFO would be waited for without end.
+    import shutil  # noqa: PLC0415 - slow to import, seldom needed
+
+    target.mkdir(mode=0o700, exist_ok=True)
+    for folder, _, names in os.walk(source):
+        there = target / Path(folder).relative_to(source)
+        there.mkdir(mode=0o700, exist_ok=True)
+        for name in names:
+            file = Path(folder) / name
+            if file.is_symlink() or file.is_file():
+                shutil.copyfile(file, there / name, follow_symlinks=False)
+
+
 def remove_tree(path: Path) -> None:
-    """Remove a directory, whatever modes a container gave what is in it; no link is followed."""
-    if path.is_symlink() or path.is_file():
+    """Remove a file or directory, whatever modes a container gave it; no link is followed."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(mode):
         path.unlink()
         return
-    if not path.exists():
-        return
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
+    if mode & 0o700 != 0o700:
         path.chmod(0o700)
-        for folder, names, _ in os.walk(path):
-            for name in names:
-                inner = Path(folder) / name
-                if not inner.is_symlink():
-                    inner.chmod(0o700)
-        shutil.rmtree(path)
+    with os.scandir(path) as entries:
+        names = [entry.path for entry in entries]
+    for name in names:
+        remove_tree(Path(name))
+    path.rmdir()

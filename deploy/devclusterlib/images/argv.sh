@@ -11,7 +11,7 @@ report() {
   for arg in "$@"; do printf '%s' "$sep"; text "$arg"; sep=', '; done
   printf '], "environment": {'
   sep=
-  tr '\0' '\n' < /proc/self/environ | while IFS= read -r line; do
+  env | while IFS= read -r line; do
     printf '%s' "$sep"; text "${line%%=*}"; printf ': '; text "${line#*=}"; sep=', '
   done
   printf '}, "files": ['

@@ -2,7 +2,7 @@
 # Lists what a container can reach: files, mounts, processes, variables, identity.
 {
   echo "== id"; id
-  echo "== variables"; tr '\0' '\n' < /proc/self/environ
+  echo "== variables"; env
   echo "== mounts"; cat /proc/self/mounts
   echo "== processes"; ps -o pid,user,args
   echo "== files"; find / -path /proc -prune -o -path /sys -prune -o -path /bin -prune -o -print
