@@ -27,6 +27,7 @@ class Part:
     user: str = "root"
     seconds: float = 60
     after: Callable[[], None] | None = None
+    tries: int = 1
 
     @property
     def log(self) -> Path:
@@ -57,16 +58,23 @@ class Part:
         LOGS.mkdir(parents=True, exist_ok=True)
         if self.prepare is not None:
             self.prepare()
+        for left in range(self.tries - 1, -1, -1):
+            try:
+                self._launch(begin)
+                break
+            except ClusterError:
+                if left == 0:
+                    raise
+                time.sleep(1)
+        if self.after is not None:
+            self.after()
+        return time.monotonic() - begin
+
+    def _launch(self, begin: float) -> None:
         command = list(self.argv)
         if self.user != "root":
-            command = [
-                "setpriv",
-                f"--reuid={self.user}",
-                f"--regid={self.user}",
-                "--init-groups",
-                "--",
-                *command,
-            ]
+            identity = [f"--reuid={self.user}", f"--regid={self.user}", "--init-groups"]
+            command = ["setpriv", *identity, "--", *command]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -87,9 +95,6 @@ class Part:
                     f"{self.name} was not ready in {self.seconds:.0f} s: {self.last_words()}"
                 )
             time.sleep(0.1)
-        if self.after is not None:
-            self.after()
-        return time.monotonic() - begin
 
     def stop(self, how: signal.Signals = signal.SIGTERM, patience: float = 20) -> bool:
         """Send it a signal and wait for its end (SIGKILL after `patience` seconds); tell whether it ran."""

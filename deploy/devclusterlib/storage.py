@@ -47,6 +47,7 @@ def parts(settings: Settings) -> list[Part]:
                 "sh", "-c", f"ceph {' '.join(conf)} --connect-timeout 5 osd stat | grep -q '1 up'"
             ),
             lambda: _prepare_osd(conf),
+            tries=5,  # a monitor that has just been made may refuse its first object store
         ),
         Part(
             "rgw",
