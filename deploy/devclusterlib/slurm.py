@@ -134,7 +134,7 @@ def parts(settings: Settings) -> list[Part]:
         ),
         Part(
             "slurmctld",
-            [f"{sbin}slurmctld", "-D"],
+            [f"{sbin}slurmctld", "-D", "-i"],
             lambda: quiet("scontrol", "ping"),
             user="slurm",
             after=lambda: _associations(settings),
