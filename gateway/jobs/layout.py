@@ -57,7 +57,7 @@ def lay_out(files: Sequence[str], roots: Sequence[str] = ()) -> tuple[str, ...]:
     Raises
     ------
     GatewayError
-        REQUEST_VALIDATION when two files land at one place, when one would be a directory of
+        ILLEGAL_PARAMETER when two files land at one place, when one would be a directory of
         another, or when a name is too long; both files are named, and where they stand in the list.
     """
     known = {root.rstrip("/") for root in roots}
@@ -66,7 +66,7 @@ def lay_out(files: Sequence[str], roots: Sequence[str] = ()) -> tuple[str, ...]:
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise GatewayError(
-            AppCode.REQUEST_VALIDATION,
+            AppCode.ILLEGAL_PARAMETER,
             f"input_files[{errors[0].loc[1]}]: {errors[0].msg}{more}",
             tuple(errors[:_MAX_DETAILS]),
         )

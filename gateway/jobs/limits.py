@@ -48,12 +48,18 @@ def check_site(job: JobInput, site_name: str, site: SiteSection) -> None:
     Raises
     ------
     GatewayError
-        REQUEST_VALIDATION for what one container asks for, with a detail for each field;
-        ILLEGAL_PARAMETER for the CPU-hours of the whole job.
+        ILLEGAL_PARAMETER for what one container asks for, with a detail for each field, or for
+        the CPU-hours of the whole job.
     """
     found = []
     if job.cpus > site.cpus_per_node:
-        found.append(("cpus", f"must be at most {site.cpus_per_node} at {site_name}: {job.cpus}"))
+        found.append(
+            (
+                "cpus",
+                f"must be at most {site.cpus_per_node} at {site_name}, the cores of one node: "
+                f"{job.cpus}; ask for fewer and use more containers",
+            )
+        )
     most = usable_memory(site)
     if job.memory > most:
         found.append(
@@ -62,7 +68,7 @@ def check_site(job: JobInput, site_name: str, site: SiteSection) -> None:
                 f"must be at most {format_bytes(most)} at {site_name}, whose nodes have "
                 f"{format_bytes(site.memory_per_node)} of which "
                 f"{format_bytes(site.overhead_memory)} are kept for the container runtime: "
-                f"{format_bytes(job.memory)}",
+                f"{format_bytes(job.memory)}; ask for less",
             )
         )
     if job.runtime > site.max_runtime_min * 60:
@@ -71,13 +77,13 @@ def check_site(job: JobInput, site_name: str, site: SiteSection) -> None:
             (
                 "runtime",
                 f"must be at most {longest} ({site.max_runtime_min} minutes) at {site_name}: "
-                f"{iso_duration(job.runtime)}",
+                f"{iso_duration(job.runtime)}; ask for less, or use more containers with fewer files",
             )
         )
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise GatewayError(
-            AppCode.REQUEST_VALIDATION,
+            AppCode.ILLEGAL_PARAMETER,
             f"{found[0][0]}: {found[0][1]}{more}",
             tuple(ErrorDetail((field,), text) for field, text in found),
         )

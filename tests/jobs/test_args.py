@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.args import Rendered, render
@@ -49,6 +51,27 @@ def test_a_flag_ending_in_an_equals_sign_is_glued_and_any_other_precedes(
 def test_literals_are_passed_as_they_are() -> None:
     literals = ["a b", "$(touch x)", "'; rm -rf /", "-n", "--x=1 2", "größe", '"']
     assert render(params(literals), FILES).args == literals
+
+
+printable = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=20)
+
+
+@given(
+    st.lists(printable, max_size=5),
+    st.dictionaries(st.from_regex(r"[B-R_][A-Z0-9_]{0,5}", fullmatch=True), printable, max_size=5),
+)
+def test_any_literals_come_out_exactly_as_they_went_in(
+    literals: list[str], environment: dict[str, str]
+) -> None:
+    assert render(params(literals, **environment), FILES) == Rendered(literals, environment)
+
+
+@given(st.lists(printable.filter(lambda text: "," not in text), min_size=1, max_size=5))
+def test_any_files_come_out_whole_and_in_order(names: list[str]) -> None:
+    paths = [f"/in/{name}" for name in names]
+    assert render(params([files(SPACE)]), paths).args == paths
+    assert render(params([files(REPEAT, "-i")]), paths).args[1::2] == paths
+    assert render(params([files(COMMA)]), paths).args[0].split(",") == paths
 
 
 def test_no_args_and_no_environment_give_nothing() -> None:

@@ -13,7 +13,7 @@ from gateway.jobs.layout import lay_out
 def refusal(files: list[str], roots: tuple[str, ...] = ()) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
         lay_out(files, roots)
-    assert caught.value.code is AppCode.REQUEST_VALIDATION
+    assert caught.value.code is AppCode.ILLEGAL_PARAMETER
     return caught.value
 
 

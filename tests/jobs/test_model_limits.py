@@ -58,9 +58,10 @@ def test_a_limit_of_the_site_may_be_reached(changes: dict[str, Any]) -> None:
 def test_more_than_the_site_has_is_refused(changes: dict[str, Any], field: str, said: str) -> None:
     with pytest.raises(GatewayError) as caught:
         check_site(job(**changes), "dev", SITE)
-    assert caught.value.code is AppCode.REQUEST_VALIDATION
+    assert caught.value.code is AppCode.ILLEGAL_PARAMETER
     assert caught.value.details[0].loc == (field,)
     assert said in caught.value.message
+    assert "; ask for " in caught.value.message
 
 
 def test_all_limits_that_are_passed_are_told_at_once() -> None:
