@@ -5,12 +5,65 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gateway import wire
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
-from gateway.jobs.service import JobService
+from gateway.jobs.service import LogSlice
+
+
+class JobService(Protocol):
+    """What callers do with jobs. All but `submit` and `list_jobs` raise NO_SUCH_JOB for a job that is not theirs."""
+
+    def submit(self, caller: Caller, body: object) -> int:
+        """Check a parsed JobInput whole and store it; returns the job's id."""
+
+    def list_jobs(
+        self,
+        caller: Caller,
+        *,
+        cluster: str | None,
+        state: str | None,
+        after: datetime | None,
+        before: datetime | None,
+        limit: int,
+        user: str | None = None,
+        everyone: bool = False,
+    ) -> list[wire.JobPreview]:
+        """List the caller's jobs, the last updated first; `user` and `everyone` are for admins."""
+
+    def job(self, caller: Caller, job_id: int) -> wire.Job:
+        """Return one job."""
+
+    def status(self, caller: Caller, job_id: int) -> wire.JobStatus:
+        """Return the state of one job."""
+
+    def exit_codes(self, caller: Caller, job_id: int) -> list[int | None]:
+        """Return the exit code of each container, None where there is none."""
+
+    def containers(self, caller: Caller, job_id: int) -> list[wire.Container]:
+        """Return the containers of a job."""
+
+    def container(self, caller: Caller, job_id: int, number: int) -> wire.Container:
+        """Return one container; NO_SUCH_SUBJOB where there is none of that number."""
+
+    def script(self, caller: Caller, job_id: int) -> list[str]:
+        """Return the batch scripts that were submitted for a job."""
+
+    def cancel(self, caller: Caller, job_id: int) -> None:
+        """Ask for a job's end; INVALID_JOB_STATE where it has ended already."""
+
+    def log(
+        self,
+        caller: Caller,
+        job_id: int,
+        number: int,
+        stream: Literal["stdout", "stderr"],
+        seek: int,
+        length: int | None,
+    ) -> LogSlice:
+        """Read a container's log from byte `seek` on; NO_SUCH_SUBJOB, NO_LOGS."""
 
 
 class ImageService(Protocol):
