@@ -29,20 +29,41 @@ class DevCluster:
         """Run deploy/devcluster."""
         done = subprocess.run(
             [str(CHECKOUT / "deploy/devcluster"), *self.options, *arguments],
-            capture_output=True, text=True, check=False, timeout=300,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(
+                f"{' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
-    def run(self, *argv: str, user: str = "alice", check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *argv: str, user: str = "alice", check: bool = True, text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the site as a user."""
         done = subprocess.run(
-            [str(CHECKOUT / "deploy/devcluster"), *self.options, "exec", "--user", user, "--", *argv],
-            capture_output=True, text=True, input=text, check=False, timeout=300,
+            [
+                str(CHECKOUT / "deploy/devcluster"),
+                *self.options,
+                "exec",
+                "--user",
+                user,
+                "--",
+                *argv,
+            ],
+            capture_output=True,
+            text=True,
+            input=text,
+            check=False,
+            timeout=300,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(
+                f"{' '.join(argv)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     def image(self, name: str) -> str:
@@ -55,15 +76,20 @@ class DevCluster:
     def submit(self, user: str = "alice", **fields: Any) -> str:
         """Submit a job; fields override those of a small one."""
         job: dict[str, Any] = {
-            "cluster": "dev", "input_files": ["sample-data/reads/sample-2.txt"],
-            "output_dir": f"results/test-{uuid.uuid4().hex}", "memory": "50MB", "runtime": 120,
+            "cluster": "dev",
+            "input_files": ["sample-data/reads/sample-2.txt"],
+            "output_dir": f"results/test-{uuid.uuid4().hex}",
+            "memory": "50MB",
+            "runtime": 120,
         }
         job.update(fields)
         return self.run("cts", "submit", "-", user=user, text=json.dumps(job)).stdout.strip()
 
     def job(self, job_id: str, user: str = "alice") -> dict[str, Any]:
         """A job as JSON."""
-        found: dict[str, Any] = json.loads(self.run("cts", "show", "--json", job_id, user=user).stdout)
+        found: dict[str, Any] = json.loads(
+            self.run("cts", "show", "--json", job_id, user=user).stdout
+        )
         return found
 
     def finish(self, job_id: str, user: str = "alice") -> dict[str, Any]:
@@ -83,7 +109,9 @@ class DevCluster:
     def objects(self, output_dir: str) -> dict[str, int]:
         """Objects below an output directory: path and size."""
         bucket, _, prefix = output_dir.partition("/")
-        text = self.run("aws", "s3api", "list-objects-v2", "--bucket", bucket, "--prefix", prefix).stdout
+        text = self.run(
+            "aws", "s3api", "list-objects-v2", "--bucket", bucket, "--prefix", prefix
+        ).stdout
         rows = json.loads(text or "{}").get("Contents", [])
         return {row["Key"].removeprefix(prefix): row["Size"] for row in rows}
 

@@ -248,7 +248,7 @@ def check_all(gateway: Gateway) -> list[wire.ReadyLine]:
 
 
 def _slurm(site: Site) -> str:
-    return f"Slurm {site.backend.limits().version}"
+    return f"Slurm {site.limits(fresh=True).version}"
 
 
 def _template(site: Site) -> str:

@@ -49,9 +49,9 @@ class Site:
         """Directory of a container."""
         return f"{self.job_dir(job_id)}/{index}"
 
-    def limits(self) -> Limits:
-        """Slurm's limits, looked up once a run of the daemon."""
-        if self._limits is None:
+    def limits(self, *, fresh: bool = False) -> Limits:
+        """Slurm's limits, looked up once a run of the daemon, and again when `fresh` ones are asked for."""
+        if self._limits is None or fresh:
             self._limits = self.backend.limits()
         return self._limits
 
