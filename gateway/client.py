@@ -9,40 +9,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any
 from urllib.parse import quote
 
-import httpx
-from pydantic import BaseModel
-
 from gateway import wire
+from gateway.connection import DEFAULT_SOCKET, Connection, CtsError, GatewayUnreachableError
+from gateway.errors import AppCode, GatewayError
+from gateway.ids import parse_job_id
 
-DEFAULT_SOCKET = "/run/cts/cts.sock"
+__all__ = ["DEFAULT_SOCKET", "ENDED", "Client", "CtsError", "GatewayUnreachableError"]
+
 ENDED = ("complete", "error", "canceled")
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-class CtsError(Exception):
-    """The gateway refused a request, or failed at it.
-
-    `status` is the HTTP status, `appcode` the protocol's code (None for 5xx), `details` the places in the request.
-    """
-
-    def __init__(
-        self, status: int, message: str, appcode: int | None, details: list[wire.ValidationDetail]
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.appcode = appcode
-        self.details = details
-
-
-class GatewayUnreachableError(Exception):
-    """Nobody answers at the socket or URL."""
+_PATIENCE = 60  # seconds without an answer that waiting outlives: a restart of the daemon
+_PIECE = 1 << 20
 
 
 class Client:
@@ -66,16 +50,7 @@ class Client:
         token: str | None = None,
         timeout: float = 300,
     ) -> None:
-        self._where = url or socket
-        transport = httpx.HTTPTransport(uds=socket) if url is None else None
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=url or "http://cts",
-            transport=transport,
-            headers=headers,
-            timeout=timeout,
-            trust_env=False,
-        )
+        self._http = Connection(socket, url, token, timeout)
 
     def __enter__(self) -> Client:
         """Use it as a context."""
@@ -88,84 +63,77 @@ class Client:
         """Close the connection."""
         self._http.close()
 
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.TransportError as exc:
-            raise GatewayUnreachableError(
-                f"the gateway at {self._where} does not answer ({exc or type(exc).__name__}); is ctsd running, and is "
-                "the socket right (--socket, CTS_SOCKET)?"
-            ) from exc
-        if response.is_success or (path == "/ready" and response.status_code == 503):
-            return response
-        try:
-            info = wire.ErrorBody.model_validate_json(response.content).error
-        except ValueError as exc:
-            raise CtsError(
-                response.status_code, f"HTTP {response.status_code} without an error body", None, []
-            ) from exc
-        raise CtsError(
-            response.status_code, info.message, info.appcode, info.request_validation_detail or []
-        )
-
-    def _get(self, model: type[_Model], path: str, **params: Any) -> _Model:
-        given = {key: value for key, value in params.items() if value is not None}
-        return model.model_validate_json(self._call("GET", path, params=given).content)
-
     def root(self) -> wire.Root:
         """Return what the service says of itself."""
-        return self._get(wire.Root, "/")
+        return self._http.get(wire.Root, "/")
 
     def whoami(self) -> wire.WhoAmI:
         """Return who the caller is to the gateway."""
-        return self._get(wire.WhoAmI, "/whoami")
+        return self._http.get(wire.WhoAmI, "/whoami")
 
     def sites(self) -> list[wire.Site]:
         """Return the sites."""
-        return self._get(wire.Sites, "/sites").sites
+        return self._http.get(wire.Sites, "/sites").sites
 
     def ready(self) -> wire.Ready:
         """Return the state of all that the gateway depends on."""
-        return self._get(wire.Ready, "/ready")
+        return self._http.get(wire.Ready, "/ready")
 
     def submit(self, job: Mapping[str, Any]) -> str:
-        """Submit a job (a JobInput of the protocol); returns its id."""
-        return wire.JobId.model_validate_json(
-            self._call("POST", "/jobs", json=dict(job)).content
-        ).job_id
+        """Submit a job (a JobInput of the protocol); returns its id.
+
+        A `GatewayUnreachableError` of this call does not say that nothing was submitted: look with `jobs`.
+        """
+        try:
+            body = json.dumps(dict(job), allow_nan=False).encode()
+        except (ValueError, TypeError, RecursionError) as exc:
+            code = AppCode.REQUEST_VALIDATION
+            raise CtsError(
+                code.http_status, f"the job cannot be written as JSON: {exc}", code.code
+            ) from exc
+        headers = {"Content-Type": "application/json"}
+        response = self._http.call("POST", "/jobs", content=body, headers=headers)
+        return self._http.read(wire.JobId, response).job_id
 
     def jobs(
         self,
         *,
         cluster: str | None = None,
         state: str | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
         limit: int | None = None,
         user: str | None = None,
         everyone: bool = False,
     ) -> list[wire.JobPreview]:
-        """Return the caller's jobs, the last updated first; `user` and `everyone` are for admins."""
+        """Return the caller's jobs, the last updated first; `user` and `everyone` are for admins.
+
+        `after` is inclusive, `before` exclusive, of the last update; both have a zone. At most 1000 are listed.
+        """
         path = "/admin/jobs" if everyone or user is not None else "/jobs"
-        return self._get(wire.Jobs, path, cluster=cluster, state=state, limit=limit, user=user).jobs
+        filters = {"cluster": cluster, "state": state, "limit": limit, "user": user}
+        times = {"after": after and after.isoformat(), "before": before and before.isoformat()}
+        return self._http.get(wire.Jobs, path, **filters, **times).jobs
 
     def job(self, job_id: str) -> wire.Job:
         """Return a job with its outputs."""
-        return self._get(wire.Job, f"/jobs/{quote(job_id)}")
+        return self._http.get(wire.Job, f"{_job(job_id)}")
 
     def status(self, job_id: str) -> wire.JobStatus:
         """Return a job's state."""
-        return self._get(wire.JobStatus, f"/jobs/{quote(job_id)}/status")
+        return self._http.get(wire.JobStatus, f"{_job(job_id)}/status")
 
     def exit_codes(self, job_id: str) -> list[int | None]:
         """Return the exit codes of a job's containers."""
-        return self._get(wire.ExitCodes, f"/jobs/{quote(job_id)}/exit_codes").exit_codes
+        return self._http.get(wire.ExitCodes, f"{_job(job_id)}/exit_codes").exit_codes
 
     def containers(self, job_id: str) -> list[wire.Container]:
         """Return a job's containers."""
-        return self._get(wire.Containers, f"/jobs/{quote(job_id)}/containers").containers
+        return self._http.get(wire.Containers, f"{_job(job_id)}/containers").containers
 
     def script(self, job_id: str) -> list[str]:
         """Return the batch scripts submitted for a job."""
-        return self._get(wire.Script, f"/jobs/{quote(job_id)}/script").scripts
+        return self._http.get(wire.Script, f"{_job(job_id)}/script").scripts
 
     def log(
         self,
@@ -177,33 +145,42 @@ class Client:
     ) -> tuple[bytes, bool]:
         """Return a piece of a log from byte `seek` on, and whether the container has ended."""
         params = {"seek": seek} if length is None else {"seek": seek, "length": length}
-        response = self._call(
-            "GET", f"/jobs/{quote(job_id)}/log/{container}/{stream}", params=params
-        )
+        response = self._http.call("GET", f"{_job(job_id)}/log/{container}/{stream}", params=params)
         return response.content, response.headers.get("X-Log-Final") == "true"
 
     def follow_log(self, job_id: str, container: int, stream: str = "stdout") -> Iterator[bytes]:
-        """Yield a log as it grows, until the container has ended; waits for a log that is not there yet."""
-        seek, wait = 0, 0.2
+        """Yield a log as it grows, until the container has ended; waits for a log that is not there yet.
+
+        Outlives restarts of the daemon.
+
+        Raises
+        ------
+        CtsError
+            40070 when the job has ended without such a log, 40040 and 40050 as `log`.
+        """
+        seek, pause, patience = 0, 0.2, _Patience()
         while True:
+            data, final = b"", False
             try:
-                data, final = self.log(job_id, container, stream, seek, 1 << 20)
+                data, final = self.log(job_id, container, stream, seek, _PIECE)
+                patience.answered()
             except CtsError as exc:
-                if exc.appcode != 40070:
+                if exc.appcode != AppCode.NO_LOGS.code or self.status(job_id).state in ENDED:
                     raise
-                data, final = b"", self.status(job_id).state in ENDED
+            except GatewayUnreachableError as exc:
+                patience.silent(exc)
             if data:
-                seek, wait = seek + len(data), 0.2
+                seek, pause = seek + len(data), 0.2
                 yield data
                 continue
             if final:
                 return
-            time.sleep(wait)
-            wait = min(2.0, wait * 1.3)
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.3)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job."""
-        self._call("PUT", f"/jobs/{quote(job_id)}/cancel")
+        self._http.call("PUT", f"{_job(job_id)}/cancel")
 
     def wait(
         self,
@@ -221,41 +198,66 @@ class Client:
             When nobody has answered for a minute.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pause = 0.05
+        pause, patience = 0.05, _Patience()
         last: tuple[str, str | None] | None = None
-        silent_since: float | None = None
         while True:
             try:
                 status = self.status(job_id)
-                silent_since = None
-            except GatewayUnreachableError:
-                silent_since = silent_since or time.monotonic()
-                if time.monotonic() - silent_since > 60:
-                    raise
+            except GatewayUnreachableError as exc:
+                patience.silent(exc)
             else:
+                patience.answered()
                 if on_change is not None and (status.phase, status.reason) != last:
                     on_change(status)
                 last = (status.phase, status.reason)
                 if status.state in ENDED:
                     return status
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"job {job_id} has not ended in {timeout:g} s")
-            time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+            nap = pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+            if deadline is not None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"job {job_id} has not ended in {timeout:g} s")
+                nap = min(nap, left)
+            time.sleep(nap)
             pause = min(2.0, pause * 1.05)
 
     def images(self) -> list[wire.Image]:
         """Return the approved images."""
-        return self._get(wire.Images, "/images").data
+        return self._http.get(wire.Images, "/images").data
 
     def image(self, name: str) -> wire.Image:
         """Return one approved image."""
-        return self._get(wire.Image, f"/images/{quote(name, safe='/:@')}")
+        return self._http.get(wire.Image, f"/images/{quote(name, safe='/:@')}")
 
     def approve_image(self, name: str) -> wire.Image:
         """Approve an image (admins)."""
-        response = self._call("POST", f"/admin/images/{quote(name, safe='/:@')}")
-        return wire.Image.model_validate_json(response.content)
+        response = self._http.call("POST", f"/admin/images/{quote(name, safe='/:@')}")
+        return self._http.read(wire.Image, response)
 
     def accounting(self, **filters: Any) -> list[wire.AcctRow]:
         """Return accounting rows; filters: user, everyone, start, end, state, job, limit."""
-        return self._get(wire.AcctRows, "/accounting", **filters).rows
+        return self._http.get(wire.AcctRows, "/accounting", **filters).rows
+
+
+class _Patience:
+    """How long nobody has answered."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def answered(self) -> None:
+        self._since = None
+
+    def silent(self, error: GatewayUnreachableError) -> None:
+        """Bear it, or raise the error when it has lasted too long."""
+        self._since = self._since or time.monotonic()
+        if time.monotonic() - self._since > _PATIENCE:
+            raise error
+
+
+def _job(text: str) -> str:
+    """Return the path of a job; what is no id is not sent, for it might be another path."""
+    try:
+        return f"/jobs/{parse_job_id(text)}"
+    except GatewayError as exc:
+        raise CtsError(exc.code.http_status, exc.message, exc.code.code) from exc

@@ -195,6 +195,7 @@ class Container(BaseModel):
     times: dict[str, list[str | None]] = Field(default_factory=dict)
     outputs: list[Output] = Field(default_factory=list)
     error: str | None = None
+    reason: str | None = None
 
 
 class Containers(BaseModel):

@@ -1,0 +1,112 @@
+"""How the client reaches a gateway: one HTTP connection over a Unix socket or TLS, and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from gateway import wire
+
+DEFAULT_SOCKET = "/run/cts/cts.sock"
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class CtsError(Exception):
+    """The gateway refused a request, or failed at it.
+
+    `status` is the HTTP status, `appcode` the protocol's code (None for 5xx), `details` the places in the
+    request, `request_id` what the gateway's admins find it by in their log.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        appcode: int | None = None,
+        details: Sequence[wire.ValidationDetail] = (),
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.appcode = appcode
+        self.details = list(details)
+        self.request_id = request_id
+
+
+class GatewayUnreachableError(Exception):
+    """Nobody answers at the socket or URL."""
+
+
+class Connection:
+    """Requests to a gateway, their answers as models, their refusals as `CtsError`."""
+
+    def __init__(
+        self,
+        socket: str,
+        url: str | None,
+        token: str | None,
+        timeout: float,
+    ) -> None:
+        self._where = url or socket
+        transport = httpx.HTTPTransport(uds=socket) if url is None else None
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(
+            base_url=url or "http://cts",
+            transport=transport,
+            headers=headers,
+            timeout=timeout,
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request; `options` are those of httpx."""
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.RequestError as exc:
+            raise GatewayUnreachableError(
+                f"the gateway at {self._where} does not answer ({exc or type(exc).__name__}); is ctsd running, and is "
+                "the socket right (--socket, CTS_SOCKET)?"
+            ) from exc
+        if response.is_success or (path == "/ready" and response.status_code == 503):
+            return response
+        identifier = response.headers.get("X-Request-ID", "")
+        try:
+            info = wire.ErrorBody.model_validate_json(response.content).error
+        except ValueError as exc:
+            raise CtsError(
+                response.status_code,
+                f"HTTP {response.status_code} without an error body; is {self._where} a cts gateway?",
+                request_id=identifier,
+            ) from exc
+        raise CtsError(
+            response.status_code,
+            info.message,
+            info.appcode,
+            info.request_validation_detail or [],
+            info.request_id or identifier,
+        )
+
+    def get(self, model: type[_Model], path: str, **params: Any) -> _Model:
+        """Get a model; parameters that are None are left out."""
+        given = {key: value for key, value in params.items() if value is not None}
+        return self.read(model, self.call("GET", path, params=given))
+
+    def read(self, model: type[_Model], response: httpx.Response) -> _Model:
+        """Read an answer."""
+        try:
+            return model.model_validate_json(response.content)
+        except ValueError as exc:
+            raise CtsError(
+                500,
+                f"the answer of {self._where} to {response.request.url.path} is not as this client knows it; "
+                "are the gateway and this client of one release?",
+                request_id=response.headers.get("X-Request-ID", ""),
+            ) from exc
