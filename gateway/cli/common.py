@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -16,7 +18,7 @@ from gateway.client import DEFAULT_SOCKET, Client, CtsError, GatewayUnreachableE
 
 OK, JOB_FAILED, BAD_INPUT, NO_SUCH, UNREACHABLE, SERVER = 0, 1, 2, 3, 4, 5
 EXIT_CODES = (
-    "Exit codes: 0 good; 1 a job failed or was canceled; 2 bad input; 3 no such thing, or not allowed; "
+    "Exit codes: 0 good; 1 a job failed, was canceled, or did not end in time; 2 bad input; 3 no such thing, or not allowed; "
     "4 the gateway does not answer; 5 the gateway failed."
 )
 
@@ -38,9 +40,7 @@ def command(function: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return function(*args, **kwargs)
         except CtsError as exc:
-            _explain(exc)
-            code = {401: NO_SUCH, 403: NO_SUCH, 404: NO_SUCH}.get(exc.status, BAD_INPUT)
-            raise typer.Exit(SERVER if exc.status >= 500 else code) from exc
+            raise typer.Exit(explain(exc)) from exc
         except GatewayUnreachableError as exc:
             fail(str(exc), UNREACHABLE)
         except BrokenPipeError:
@@ -52,11 +52,30 @@ def command(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return wrapped
 
 
-def _explain(exc: CtsError) -> None:
+def explain(exc: CtsError) -> int:
+    """Say what the gateway refused or failed at; returns the exit code that goes with it."""
     code = f" (appcode {exc.appcode})" if exc.appcode is not None else ""
+    if exc.status >= 500 and exc.request_id:
+        code = f" (request {clean(exc.request_id)})"
     typer.echo(f"error: {clean(exc.message)}{code}", err=True)
     for detail in exc.details[1:20]:
-        typer.echo(f"  {'.'.join(str(part) for part in detail.loc)}: {clean(detail.msg)}", err=True)
+        where = ".".join(str(part) for part in detail.loc)
+        typer.echo(f"  {clean(where)}: {clean(detail.msg)}", err=True)
+    if exc.status >= 500:
+        return SERVER
+    return NO_SUCH if exc.status in (401, 403, 404) else BAD_INPUT
+
+
+def for_each(items: Iterable[str], action: Callable[[str], object]) -> None:
+    """Do something to each of several jobs: one that is refused does not keep the others from it."""
+    worst = OK
+    for item in items:
+        try:
+            action(item)
+        except CtsError as exc:
+            worst = max(worst, explain(exc))
+    if worst:
+        raise typer.Exit(worst)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -68,6 +87,46 @@ def fail(message: str, code: int) -> NoReturn:
 def clean(value: object) -> str:
     """Return text that cannot steer a terminal: control characters are shown as `?`."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(value))
+
+
+_STEERING = re.compile(
+    rb"\x1b(?!\[[0-9;]{0,30}m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\xc2[\x80-\x9f]"
+)
+
+
+def clean_log(piece: bytes) -> bytes:
+    """Return a piece of a log for a terminal: lines, tabs and colours stay, what else steers it becomes `?`."""
+    return _STEERING.sub(b"?", piece)
+
+
+def write_log(piece: bytes) -> None:
+    """Print a piece of a log: as it is into pipes and files, harmless to a terminal."""
+    out = sys.stdout.buffer
+    out.write(clean_log(piece) if sys.stdout.isatty() else piece)
+    out.flush()
+
+
+def local(time: datetime, precision: str = "seconds") -> str:
+    """Write a time as the user's clock has it, with the zone left out as Slurm's commands do."""
+    return time.astimezone().replace(tzinfo=None).isoformat(timespec=precision)
+
+
+def new_app(help_text: str, **options: Any) -> typer.Typer:
+    """Make a command line with plain help, plain errors and the exit codes explained."""
+    return typer.Typer(
+        help=f"{help_text}\n\n{EXIT_CODES}",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        **options,
+    )
+
+
+def run_one(function: Callable[..., object], help_text: str, **settings: Any) -> None:
+    """Run a program that is one command."""
+    app = new_app(help_text)
+    app.command(help=f"{help_text}\n\n{EXIT_CODES}", context_settings=settings or None)(function)
+    app()
 
 
 def connect(socket: str) -> Client:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated
 
 import typer
 
 from gateway.cli import common
-from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, print_json, table
+from gateway.cli.common import (
+    SOCKET,
+    AsJson,
+    Socket,
+    command,
+    connect,
+    print_json,
+    table,
+    write_log,
+)
+from gateway.cli.jobfile import read_job
+from gateway.cli.show import job_list as show_jobs
+from gateway.cli.show import one_container, whole_job
 from gateway.client import Client
 from gateway.errors import GatewayError
-from gateway.ids import parse_ref
+from gateway.ids import JobRef, parse_ref
 from gateway.wire import JobPreview, JobStatus
 
-app = typer.Typer(
-    help=f"Run container jobs from S3 to S3 on Slurm.\n\n{common.EXIT_CODES}",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+app = common.new_app("Run container jobs from S3 to S3 on Slurm.", no_args_is_help=True)
+admin = typer.Typer(help="For admins.", no_args_is_help=True, rich_markup_mode=None)
+admin_image = typer.Typer(
+    help="Which images jobs may use.", no_args_is_help=True, rich_markup_mode=None
 )
-admin = typer.Typer(help="For admins.", no_args_is_help=True)
-admin_image = typer.Typer(help="Which images jobs may use.", no_args_is_help=True)
 app.add_typer(admin, name="admin")
 admin.add_typer(admin_image, name="image")
 
@@ -44,8 +52,9 @@ def submit(
     socket: Socket = SOCKET,
 ) -> None:
     """Submit a job; its id alone is printed."""
+    job = read_job(file)
     with connect(socket) as client:
-        job_id = client.submit(_read(file))
+        job_id = client.submit(job)
         if as_json and not wait:
             print_json({"job_id": job_id})
         elif not as_json:
@@ -53,31 +62,6 @@ def submit(
             sys.stdout.flush()
         if wait:
             _finish(client, [job_id], None, as_json)
-
-
-def _read(file: str) -> dict[str, Any]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        common.fail(f"cannot read {file}: {exc}", common.BAD_INPUT)
-    try:
-        document = json.loads(text)
-    except ValueError as json_error:
-        if file.endswith(".json"):
-            common.fail(f"{file} is not valid JSON: {json_error}", common.BAD_INPUT)
-        import yaml  # noqa: PLC0415 - only where it is needed: it is slow to import
-
-        try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError as exc:
-            common.fail(
-                f"{file} is neither JSON nor YAML: {str(exc).splitlines()[0]}", common.BAD_INPUT
-            )
-    if not isinstance(document, dict):
-        common.fail(
-            f"{file} must hold one object with the job's fields; see docs/job.md", common.BAD_INPUT
-        )
-    return document
 
 
 @app.command()
@@ -97,21 +81,8 @@ def jobs(
 def _list(found: list[JobPreview], as_json: bool) -> None:
     if as_json:
         print_json(found)
-        return
-    rows = [
-        (
-            job.id,
-            job.name or "",
-            job.user,
-            job.job_input.get("cluster"),
-            job.state,
-            job.phase,
-            job.transition_times[-1].time.strftime("%Y-%m-%dT%H:%M:%S"),
-            job.error or job.reason or "",
-        )
-        for job in found
-    ]
-    table(("JOBID", "NAME", "USER", "SITE", "STATE", "PHASE", "UPDATED", "NOTE"), rows)
+    else:
+        show_jobs(found)
 
 
 @app.command()
@@ -123,51 +94,20 @@ def show(job: JobArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> 
         if ref.container is not None:
             found = [c for c in client.containers(str(ref.job_id)) if c.index == ref.container]
             if not found:
-                common.fail(f"job {ref.job_id} has no container {ref.container}", common.NO_SUCH)
-            print_json(found[0])
+                common.fail(
+                    f"job {ref.job_id} has no container {ref.container}; they count from 0 (appcode 40050)",
+                    common.NO_SUCH,
+                )
+            if as_json:
+                print_json(found[0])
+            else:
+                one_container(found[0])
             return
         full = client.job(job)
         if as_json:
             print_json(full)
-            return
-        containers = client.containers(job)
-    where = ", ".join(full.slurm_jobs) or "none yet"
-    lines: list[tuple[str, object]] = [
-        ("Job", full.id),
-        ("Name", full.name or ""),
-        ("User", full.user),
-        ("Site", full.job_input.get("cluster")),
-        ("State", f"{full.state} ({full.phase})"),
-        ("Reason", full.reason or ""),
-        ("Error", full.error or ""),
-        ("Image", f"{full.image.name}:{full.image.tag or ''}"),
-        ("Digest", full.image.digest),
-        ("SlurmID", where),
-        ("Inputs", full.input_file_count),
-        ("Output", full.job_input.get("output_dir")),
-    ]
-    for title, value in lines:
-        if value not in ("", None):
-            typer.echo(f"{title:<9} {common.clean(value)}")
-    typer.echo("\nHistory")
-    table(
-        ("TIME", "STATE", "PHASE"),
-        [
-            (t.time.isoformat(timespec="milliseconds"), t.state, t.phase)
-            for t in full.transition_times
-        ],
-    )
-    typer.echo("\nContainers")
-    table(
-        ("ID", "PHASE", "EXIT", "NODE", "SLURMID", "OUTPUTS", "ERROR"),
-        [
-            (c.id, c.phase, c.exit_code, c.node, c.slurm_job_id, len(c.outputs), c.error)
-            for c in containers
-        ],
-    )
-    if full.outputs:
-        typer.echo("\nOutputs")
-        table(("FILE", "BYTES", "CRC64NVME"), [(o.file, o.size, o.crc64nvme) for o in full.outputs])
+        else:
+            whole_job(full, client.containers(job))
 
 
 @app.command()
@@ -189,19 +129,17 @@ def logs(
     ref = _ref(job)
     number = container if container is not None else ref.container or 0
     stream = "stderr" if stderr else "stdout"
-    out = sys.stdout.buffer
     with connect(socket) as client:
         if follow:
             for piece in client.follow_log(str(ref.job_id), number, stream):
-                out.write(piece)
-                out.flush()
+                write_log(piece)
             return
         seek = 0
         while True:
             piece, _ = client.log(str(ref.job_id), number, stream, seek, 1 << 20)
             if not piece:
                 return
-            out.write(piece)
+            write_log(piece)
             seek += len(piece)
 
 
@@ -210,8 +148,7 @@ def logs(
 def cancel(jobs: JobsArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> None:
     """Cancel jobs."""
     with connect(socket) as client:
-        for job in jobs:
-            client.cancel(job)
+        common.for_each(jobs, client.cancel)
     if as_json:
         print_json({"canceled": jobs})
 
@@ -236,7 +173,7 @@ def _finish(client: Client, jobs: list[str], timeout: float | None, as_json: boo
         if live:
             note = f": {common.clean(status.reason)}" if status.reason else ""
             typer.echo(
-                f"{status.transition_times[-1].time:%H:%M:%S} {status.id} {status.phase}{note}",
+                f"{datetime.now():%H:%M:%S} {status.id} {common.clean(status.phase)}{note}",
                 err=True,
             )
 
@@ -309,7 +246,7 @@ def whoami(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
     if as_json:
         print_json(me)
         return
-    typer.echo(f"{me.user} ({', '.join(me.roles)})")
+    typer.echo(common.clean(f"{me.user} ({', '.join(me.roles)})"))
     for path in me.allowed_paths:
         typer.echo(f"  {path.perm:<5} {common.clean(path.path)}")
 
@@ -324,7 +261,7 @@ def script(job: JobArgument, as_json: AsJson = False, socket: Socket = SOCKET) -
         print_json(scripts)
         return
     for text in scripts:
-        typer.echo(text, nl=False)
+        typer.echo("\n".join(common.clean(line) for line in text.split("\n")), nl=False)
 
 
 @admin_image.command("approve")
@@ -340,7 +277,8 @@ def approve(
     if as_json:
         print_json(image)
         return
-    typer.echo(f"{image.name}:{image.tag or ''} is {image.digest}")
+    tag = f":{image.tag}" if image.tag else ""
+    typer.echo(common.clean(f"{image.name}{tag} is {image.digest}"))
 
 
 @admin.command("jobs")
@@ -356,11 +294,11 @@ def admin_jobs(
         _list(client.jobs(user=user, everyone=user is None, state=state), as_json)
 
 
-def _ref(text: str) -> Any:
+def _ref(text: str) -> JobRef:
     try:
         return parse_ref(text)
     except GatewayError as exc:
-        common.fail(exc.message, common.NO_SUCH)
+        common.fail(f"{exc.message} (appcode {exc.code.code})", common.NO_SUCH)
 
 
 def main() -> None:

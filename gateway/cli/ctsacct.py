@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from gateway.cli import common
-from gateway.cli.common import EXIT_CODES, SOCKET, AsJson, Socket, command, connect, print_json
+from gateway.cli import common, states
+from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, print_json
 from gateway.cli.slurmtime import parse_time
 from gateway.wire import AcctRow
 
 _DEFAULT = "JobID,JobName,User,Site,State,ExitCode,Elapsed,StageIn,StageOut,InBytes,OutBytes,MaxRSS,SlurmID"
 _SECONDS = ("Elapsed", "QueueWait", "StageIn", "StageOut", "TotalCPU")
 _BYTES = ("ReqMem", "MaxRSS", "InBytes", "OutBytes")
+_COLUMN = re.compile(r"([A-Za-z]+)(?:%(-?[1-9][0-9]{0,2}))?", re.ASCII)
 _FIELDS = {name.lower(): name for name in AcctRow.model_fields}
 
 
@@ -24,7 +26,9 @@ def ctsacct(
         str | None,
         typer.Option("-j", "--jobs", help="Jobs, containers or phases: 12,13_0,14_0.run"),
     ] = None,
-    users: Annotated[str | None, typer.Option("-u", "--user", help="One user's (admins).")] = None,
+    users: Annotated[
+        str | None, typer.Option("-u", "--user", help="These users' (others': admins).")
+    ] = None,
     everyone: Annotated[
         bool, typer.Option("-a", "--allusers", help="Everyone's (admins).")
     ] = False,
@@ -34,14 +38,16 @@ def ctsacct(
     ] = None,
     end: Annotated[str | None, typer.Option("-E", "--endtime", help="Until this time.")] = None,
     state: Annotated[
-        str | None, typer.Option("-s", "--state", help="Only jobs in these states.")
+        str | None,
+        typer.Option("-s", "--state", help="Only jobs in these states: CD,F,CA,R,PD, or phases."),
     ] = None,
     allocations: Annotated[
         bool, typer.Option("-X", "--allocations", help="Jobs alone, no containers or phases.")
     ] = False,
     fields: Annotated[
-        str, typer.Option("-o", "--format", help="Fields, with %width: JobID%12,State")
+        str, typer.Option("-o", "--format", help="Fields, with %width: JobID%12,State%-9; or ALL")
     ] = _DEFAULT,
+    long: Annotated[bool, typer.Option("-l", "--long", help="All fields.")] = False,
     noheader: Annotated[bool, typer.Option("-n", "--noheader", help="No line of titles.")] = False,
     parsable2: Annotated[
         bool, typer.Option("-P", "--parsable2", help="Fields with | between them.")
@@ -59,15 +65,15 @@ def ctsacct(
     if helpformat:
         typer.echo(" ".join(AcctRow.model_fields))
         return
-    columns = [_column(text) for text in fields.split(",") if text]
+    columns = _columns("all" if long else fields)
     with connect(socket) as client:
         rows = client.accounting(
-            user=users,
+            user=[name for name in users.split(",") if name] if users else None,
             everyone=everyone,
             start=_when("-S", start),
             end=_when("-E", end),
-            state=[word.lower() for word in state.split(",")] if state else None,
-            job=jobs.split(",") if jobs else None,
+            state=states.phases("-s", state) if state else None,
+            job=[name for name in jobs.split(",") if name] if jobs else None,
         )
     if allocations:
         rows = [row for row in rows if "_" not in row.JobID]
@@ -83,15 +89,22 @@ def ctsacct(
     _aligned(titles, cells, [width for _, width in columns], header=not noheader)
 
 
-def _column(text: str) -> tuple[str, int | None]:
-    name, sign, width = text.strip().partition("%")
-    known = _FIELDS.get(name.lower())
-    if known is None or (sign and not width.lstrip("-").isdigit()):
-        common.fail(
-            f"-o: there is no field {name!r}; the fields are: {' '.join(AcctRow.model_fields)}",
-            common.BAD_INPUT,
-        )
-    return known, int(width) if sign else None
+def _columns(text: str) -> list[tuple[str, int | None]]:
+    found: list[tuple[str, int | None]] = []
+    for part in (part.strip() for part in text.split(",")):
+        if part.lower() == "all":
+            found += [(name, None) for name in AcctRow.model_fields]
+            continue
+        match = _COLUMN.fullmatch(part)
+        known = _FIELDS.get(match[1].lower()) if match else None
+        if match is None or known is None:
+            common.fail(
+                f"-o: there is no field {part!r}; a field is a name and possibly %width (JobID%12); the names are: "
+                f"{' '.join(AcctRow.model_fields)}",
+                common.BAD_INPUT,
+            )
+        found.append((known, int(match[2]) if match[2] else None))
+    return found
 
 
 def _when(option: str, text: str | None) -> str | None:
@@ -108,7 +121,7 @@ def _cell(row: AcctRow, name: str, *, raw: bool) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+        return common.local(value)
     if name in _SECONDS:
         return common.duration(value)
     if name in _BYTES and not raw:
@@ -144,8 +157,6 @@ def _aligned(
 
 def main() -> None:
     """Run the command line."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(
-        help=f"Show what jobs, their containers (1234_0) and phases (1234_0.run) took.\n\n{EXIT_CODES}"
-    )(ctsacct)
-    app()
+    common.run_one(
+        ctsacct, "Show what jobs, their containers (1234_0) and phases (1234_0.run) took."
+    )

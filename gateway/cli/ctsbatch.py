@@ -2,64 +2,123 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Annotated, Any
 
 import typer
 
 from gateway.cli import common
-from gateway.cli.common import EXIT_CODES, SOCKET, Socket, command, connect
+from gateway.cli.common import SOCKET, Socket, command, connect
+from gateway.client import Client
+
+_BINARY = re.compile(r"([0-9]+)([KMGT]?)", re.ASCII | re.IGNORECASE)
+
+
+def _refuse_script(script: str | None) -> None:
+    if script is not None:
+        common.fail(
+            f"{script}: ctsbatch does not run scripts yet; the image's own program is run, and what it shall get "
+            "goes after --: ctsbatch --image NAME … -- ARGUMENT …",
+            common.BAD_INPUT,
+        )
 
 
 @command
 def ctsbatch(
-    args: Annotated[
-        list[str] | None, typer.Argument(help="After --: arguments of the image's program.")
+    ctx: typer.Context,
+    image: Annotated[str, typer.Option("--image", help="An approved image.")],
+    inputs: Annotated[list[str], typer.Option("--input", help="bucket/key; as often as needed.")],
+    output: Annotated[str, typer.Option("--output", help="bucket/prefix for the results.")],
+    script: Annotated[
+        str | None,
+        typer.Argument(
+            help="Not supported yet: the image's own program is run.",
+            callback=_refuse_script,
+            is_eager=True,
+        ),
     ] = None,
-    image: Annotated[str, typer.Option("--image", help="An approved image.")] = ...,  # type: ignore[assignment]
-    inputs: Annotated[
-        list[str], typer.Option("--input", help="bucket/key; as often as needed.")
-    ] = ...,  # type: ignore[assignment]
-    output: Annotated[str, typer.Option("--output", help="bucket/prefix for the results.")] = ...,  # type: ignore[assignment]
-    site: Annotated[str, typer.Option("-M", "--site", "--clusters", help="The site.")] = "dev",
+    site: Annotated[
+        str | None,
+        typer.Option(
+            "-M",
+            "--site",
+            "--clusters",
+            envvar="CTS_SITE",
+            help="The site; needed where there are several.",
+        ),
+    ] = None,
     containers: Annotated[
         int, typer.Option("-n", "--ntasks", help="Containers that share the inputs.")
     ] = 1,
     cpus: Annotated[int, typer.Option("-c", "--cpus-per-task", help="CPUs of each.")] = 1,
-    memory: Annotated[str, typer.Option("--mem", help="Memory of each: 2GB, 500M.")] = "10MB",
+    memory: Annotated[
+        str | None,
+        typer.Option("--mem", help="Memory of each: 500M, 2G as sbatch (binary), or 2GB, 2GiB."),
+    ] = None,
     time: Annotated[
-        str,
-        typer.Option("-t", "--time", help="Run time of each, in Slurm's forms: 30, 1:30:00, 1-12"),
-    ] = "1",
+        str | None,
+        typer.Option(
+            "-t", "--time", help="Run time of each, in Slurm's forms: 30 (minutes), 1:30:00, 1-12"
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("-J", "--job-name", help="The job's name.")] = None,
-    wait: Annotated[bool, typer.Option("-W", "--wait", help="Wait for the end.")] = False,
+    wait: Annotated[
+        bool, typer.Option("-W", "--wait", help="Wait for the end; exit code 1 when the job fails.")
+    ] = False,
     parsable: Annotated[bool, typer.Option("--parsable", help="Print the id alone.")] = False,
     socket: Socket = SOCKET,
 ) -> None:
     """Submit a job."""
     job: dict[str, Any] = {
-        "cluster": site,
         "image": image,
         "input_files": inputs,
         "output_dir": output,
         "num_containers": containers,
         "cpus": cpus,
-        "memory": memory,
-        "runtime": int(time) * 60 if time.isdigit() else time,
-        "params": {"args": args or []},
+        "params": {"args": list(ctx.obj or [])},
     }
+    if memory is not None:
+        job["memory"] = _memory(memory)
+    if time is not None:
+        job["runtime"] = _runtime(time)
     if name is not None:
         job["name"] = name
     with connect(socket) as client:
-        job_id = client.submit(job)
+        job_id = client.submit({"cluster": site or _only_site(client), **job})
         typer.echo(job_id if parsable else f"Submitted batch job {job_id}")
-        if wait and client.wait(job_id).state != "complete":
+        sys.stdout.flush()
+        if wait and (ended := client.wait(job_id)).state != "complete":
+            typer.echo(f"job {job_id} is {ended.state}; see: cts show {job_id}", err=True)
             raise typer.Exit(common.JOB_FAILED)
 
 
+def _memory(text: str) -> str:
+    """Mean what sbatch means: a plain number is MiB, and K, M, G, T are powers of 1024."""
+    match = _BINARY.fullmatch(text)
+    return f"{match[1]}{(match[2] or 'M').upper()}iB" if match else text
+
+
+def _runtime(text: str) -> str | int:
+    """Mean what sbatch means: a plain number is minutes."""
+    return int(text) * 60 if re.fullmatch("[0-9]{1,9}", text, re.ASCII) else text
+
+
+def _only_site(client: Client) -> str:
+    names = [site.cluster for site in client.sites() if site.active]
+    if len(names) != 1:
+        common.fail(
+            f"--site: say which site; there are {', '.join(names) or 'none that take jobs'}",
+            common.BAD_INPUT,
+        )
+    return names[0]
+
+
 def main() -> None:
-    """Run the command line."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(
-        help=f"Submit a job by options; what follows -- goes to the image's program.\n\n{EXIT_CODES}"
-    )(ctsbatch)
-    app()
+    """Run the command line; what follows the first -- is not for it."""
+    argv = sys.argv[1:]
+    at = argv.index("--") if "--" in argv else len(argv)
+    text = "Submit a job by options; what follows -- goes to the image's program."
+    app = common.new_app(text)
+    app.command(help=f"{text}\n\n{common.EXIT_CODES}")(ctsbatch)
+    app(args=argv[:at], obj=argv[at + 1 :])

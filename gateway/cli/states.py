@@ -1,0 +1,59 @@
+"""The phases of jobs, the two letters that squeue(1) would show for them, and Slurm's words for states."""
+
+from __future__ import annotations
+
+from gateway.cli import common
+
+# phase: (two letters, state on the wire), in the order in which a job comes to them.
+PHASES = {
+    "created": ("PD", "created"),
+    "submitting": ("PD", "job_submitting"),
+    "pending": ("PD", "job_submitted"),
+    "stage-in": ("SI", "job_submitted"),
+    "run": ("R", "job_submitted"),
+    "stage-out": ("SO", "upload_submitted"),
+    "settling": ("CG", "upload_submitted"),
+    "failing": ("CG", "error_processing_submitted"),
+    "canceling": ("CG", "canceling"),
+    "complete": ("CD", "complete"),
+    "error": ("F", "error"),
+    "canceled": ("CA", "canceled"),
+}
+ENDED = ("complete", "error", "canceled")
+RUNNING = ("stage-in", "run", "stage-out")
+LIVE = tuple(phase for phase in PHASES if phase not in ENDED)
+
+_WORDS = {
+    "pending": ("created", "submitting", "pending"),
+    "r": RUNNING,
+    "running": RUNNING,
+    "completing": ("settling", "failing", "canceling"),
+    "completed": ("complete",),
+    "failed": ("error",),
+    "cancelled": ("canceled",),
+    "all": tuple(PHASES),
+}
+
+
+def code(phase: str) -> str:
+    """Return the two letters of a phase; the phase itself when it is of a newer gateway."""
+    return PHASES.get(phase, (phase, ""))[0]
+
+
+def phases(option: str, text: str) -> list[str]:
+    """Read `PD,running,error,job_submitted,stage-in` into phases; ends the command for any other word."""
+    found: list[str] = []
+    for word in (part.strip().lower() for part in text.split(",")):
+        named = _WORDS.get(word) or [
+            phase
+            for phase, (letters, wire) in PHASES.items()
+            if word in (phase, letters.lower(), wire)
+        ]
+        if not named:
+            common.fail(
+                f"{option}: there is no state {word!r}; write PD, R, CG, CD, F, CA, all, or a phase: "
+                f"{', '.join(PHASES)}",
+                common.BAD_INPUT,
+            )
+        found += named
+    return [phase for phase in PHASES if phase in found]
