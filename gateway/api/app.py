@@ -1,24 +1,22 @@
-"""The FastAPI application: the routes of the table with their access, request ids, error bodies."""
+"""The FastAPI application: the routes of the table with their access, request ids, error bodies, OpenAPI."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Awaitable, Callable
+from typing import Any
 
-import structlog
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request
+from fastapi.routing import APIRoute
 
-from gateway import __version__, wire
+from gateway import __version__
 from gateway.api import errors
 from gateway.api.identity import caller_of
+from gateway.api.middleware import RequestIds
+from gateway.api.openapi import describe
+from gateway.api.params import check_query, error_schema
 from gateway.api.routes import ROUTES, Access
 from gateway.config import RolesSection
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.services import Services
-
-_ERRORS: dict[int | str, dict[str, object]] = {
-    code: {"model": wire.ErrorBody} for code in (400, 401, 403, 404, 500)
-}
 
 
 def create_app(services: Services, roles: RolesSection) -> FastAPI:
@@ -26,7 +24,7 @@ def create_app(services: Services, roles: RolesSection) -> FastAPI:
     app = FastAPI(
         title="cts",
         version=__version__,
-        description="A batch gateway for HPC",
+        description="A batch gateway for HPC: container jobs from S3 to S3 on Slurm.",
         redirect_slashes=False,
     )
     app.state.services = services
@@ -42,29 +40,29 @@ def create_app(services: Services, roles: RolesSection) -> FastAPI:
                 f"{request.state.caller.user} is no admin of this gateway, and {request.url.path} is for admins.",
             )
 
-    checks = {Access.OPEN: [], Access.USER: [Depends(identified)], Access.ADMIN: [Depends(admin)]}
+    checks: dict[Access, list[Any]] = {
+        Access.OPEN: [],
+        Access.USER: [Depends(identified)],
+        Access.ADMIN: [Depends(admin)],
+    }
     for route in ROUTES:
+        known: dict[str, bool] = {}
         app.add_api_route(
             route.path,
             route.handler,
             methods=[route.method],
-            dependencies=checks[route.access],
+            dependencies=[*checks[route.access], Depends(check_query(known))],
             response_model=route.model,
             status_code=route.status,
-            responses=_ERRORS,
-            operation_id=f"{route.method.lower()}_{route.path.strip('/').replace('/', '_') or 'root'}",
+            responses=error_schema(),
+            operation_id=route.name,
         )
+        made = app.router.routes[-1]
+        if not isinstance(made, APIRoute):  # pragma: no cover - FastAPI's promise
+            raise TypeError(f"{route.path} is no APIRoute")
+        for field in made.dependant.query_params:
+            known[field.alias] = "list" in str(field.field_info.annotation)
     errors.install(app)
-    app.middleware("http")(errors.last_resort)
-
-    @app.middleware("http")
-    async def _request_id(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        request.state.request_id = uuid.uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=request.state.request_id)
-        response = await call_next(request)
-        response.headers["X-Request-ID"] = request.state.request_id
-        return response
-
+    app.add_middleware(RequestIds)
+    describe(app)
     return app

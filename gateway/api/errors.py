@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -13,9 +13,35 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from gateway import wire
-from gateway.errors import AppCode, ErrorDetail, GatewayError
+from gateway.errors import AppCode, ErrorDetail, GatewayError, SiteError, StoreError
 
 log = structlog.get_logger()
+
+
+def error_body(
+    status: int,
+    message: str,
+    request_id: str,
+    code: AppCode | None = None,
+    details: Sequence[ErrorDetail] = (),
+) -> wire.ErrorBody:
+    """Build the error body of the protocol; a 5xx has no `code`."""
+    return wire.ErrorBody(
+        error=wire.ErrorInfo(
+            httpcode=status,
+            httpstatus=http.HTTPStatus(status).phrase,
+            time=datetime.now(UTC),
+            request_id=request_id,
+            message=message,
+            appcode=code.code if code else None,
+            apperror=code.title if code else None,
+            request_validation_detail=[
+                wire.ValidationDetail(loc=list(detail.loc), msg=detail.msg, type=detail.type)
+                for detail in details
+            ]
+            or None,
+        )
+    )
 
 
 def error_response(
@@ -25,24 +51,17 @@ def error_response(
     code: AppCode | None = None,
     details: Sequence[ErrorDetail] = (),
 ) -> JSONResponse:
-    """Build the error body of the protocol."""
+    """Build the response to a request that failed."""
     identifier = str(getattr(request.state, "request_id", ""))
-    info = wire.ErrorInfo(
-        httpcode=status,
-        httpstatus=http.HTTPStatus(status).phrase,
-        time=datetime.now(UTC),
-        request_id=identifier,
-        message=message,
-        appcode=code.code if code else None,
-        apperror=code.title if code else None,
-        request_validation_detail=[
-            wire.ValidationDetail(loc=list(detail.loc), msg=detail.msg, type=detail.type)
-            for detail in details
-        ]
-        or None,
+    body = error_body(status, message, identifier, code, details)
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status)
+
+
+def bug_response(request: Request) -> JSONResponse:
+    """Build the answer to what nothing else caught: it tells nothing of the inside."""
+    return error_response(
+        request, 500, "The gateway made a mistake; tell its admins this request id."
     )
-    body = wire.ErrorBody(error=info).model_dump(mode="json", exclude_none=True)
-    return JSONResponse(body, status, headers={"X-Request-ID": identifier})
 
 
 def install(app: FastAPI) -> None:
@@ -73,21 +92,22 @@ def install(app: FastAPI) -> None:
         }
         if code is None and exc.status_code < 500:
             code = AppCode.ILLEGAL_PARAMETER
-        return error_response(
+        response = error_response(
             request, exc.status_code, messages.get(exc.status_code, str(exc.detail)), code
         )
+        response.headers.update(exc.headers or {})  # Allow, of a 405
+        return response
 
-
-async def last_resort(
-    request: Request, call_next: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    """Turn what nothing else caught into a 500 that tells nothing of the inside, and log it whole."""
-    try:
-        return await call_next(request)
-    except Exception:
-        log.exception(
-            "api.bug", path=request.url.path, request_id=getattr(request.state, "request_id", "")
-        )
+    @app.exception_handler(SiteError)
+    def _site(request: Request, exc: SiteError) -> Response:
+        log.warning("api.site", error=str(exc))
         return error_response(
-            request, 500, "The gateway made a mistake; tell its admins this request id."
+            request, 503, "The site does not answer as it should now; try again later."
+        )
+
+    @app.exception_handler(StoreError)
+    def _store(request: Request, exc: StoreError) -> Response:
+        log.error("api.store", error=str(exc))
+        return error_response(
+            request, 503, "The gateway's database does not answer as it should; try again later."
         )

@@ -8,11 +8,15 @@ import os
 import pwd
 import socket
 import struct
+import sys
+import uuid
 from typing import Any
 
+import h11
 from starlette.requests import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.api.errors import error_body
 from gateway.config import RolesSection
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.caller import Caller
@@ -31,6 +35,31 @@ class PeerProtocol(H11Protocol):
             raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             pid, uid, gid = _CREDENTIALS.unpack(raw)
             self.app_state = {**self.app_state, "peer": (pid, uid, gid)}
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP with the protocol's body too; called while the parser's exception is handled."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()  # an answer has begun; there is no place for another
+            return
+        exc = sys.exception()
+        status = exc.error_status_hint if isinstance(exc, h11.RemoteProtocolError) else 400
+        identifier = uuid.uuid4().hex
+        message = f"{msg.rstrip('.')}: {exc}." if exc is not None else msg
+        code = AppCode.ILLEGAL_PARAMETER if status < 500 else None
+        body = error_body(status, message, identifier, code).model_dump_json(exclude_none=True)
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body.encode()))),
+            ("x-request-id", identifier),
+            ("connection", "close"),
+        ]
+        for event in (
+            h11.Response(status_code=status, headers=headers),
+            h11.Data(data=body.encode()),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 def caller_of(request: Request, roles: RolesSection) -> Caller:

@@ -137,7 +137,7 @@ def _remove_stale(path: Path) -> None:
             return
         except FileNotFoundError:
             return
-        except TimeoutError:
+        except (BlockingIOError, TimeoutError):
             pass  # its queue is full: somebody lives there
     raise ConfigError(f"api.socket: a daemon is listening on {path} already")
 

@@ -1,0 +1,87 @@
+"""Handlers of lists over more than the caller's own: everyone's jobs, and the accounting."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.requests import Request
+
+from gateway import wire
+from gateway.api.params import Limit, Time, Words, caller_of, services_of
+from gateway.errors import AppCode, GatewayError
+from gateway.ids import parse_ref
+from gateway.jobs.states import WIRE_STATES, Phase, phases_of_wire
+
+
+def admin_jobs(
+    request: Request,
+    user: str | None = None,
+    cluster: str | None = None,
+    state: wire.WireState | None = None,
+    after: Time = None,
+    before: Time = None,
+    limit: Limit = 1000,
+) -> wire.Jobs:
+    """List everyone's jobs, or one user's."""
+    found = services_of(request).jobs.list_jobs(
+        caller_of(request),
+        cluster=cluster,
+        state=state,
+        after=after,
+        before=before,
+        limit=limit,
+        user=user,
+        everyone=user is None,
+    )
+    return wire.Jobs(jobs=found)
+
+
+def accounting(
+    request: Request,
+    user: Words = None,
+    everyone: bool = False,
+    start: Time = None,
+    end: Time = None,
+    state: Words = None,
+    job: Words = None,
+    limit: Annotated[int, Query(ge=1, le=100_000, description="Jobs at most.")] = 10_000,
+) -> wire.AcctRows:
+    """Return accounting rows of jobs, containers and phases: the caller's; for admins also others'.
+
+    `state` takes states of the wire and phases.
+    """
+    caller = caller_of(request)
+    if not caller.admin and (everyone or set(user or ()) - {caller.user}):
+        raise GatewayError(
+            AppCode.UNAUTHORIZED,
+            f"{caller.user} is no admin of this gateway, and the accounting of others is for admins.",
+        )
+    states = [phase for word in state or () for phase in _phases(word)]
+    refs = [parse_ref(text) for text in job or ()]
+    rows: list[wire.AcctRow] = []
+    for name in dict.fromkeys(user or ()) or [None]:
+        rows += services_of(request).info.accounting(
+            caller,
+            users=[] if name is None else [name],
+            everyone=everyone,
+            start=start,
+            end=end,
+            states=states,
+            refs=refs,
+            limit=limit,
+        )
+    return wire.AcctRows(rows=rows)
+
+
+def _phases(word: str) -> list[str]:
+    names = [str(phase) for phase in Phase]
+    if word in WIRE_STATES:
+        # A state that this gateway never has must match nothing, not everything.
+        return [str(phase) for phase in phases_of_wire(word)] or [word]
+    if word in names:
+        return [word]
+    known = ", ".join(dict.fromkeys([*WIRE_STATES, *names]))
+    raise GatewayError(
+        AppCode.ILLEGAL_PARAMETER, f"state: there is no state {word[:100]!r}; there are {known}"
+    )

@@ -1,0 +1,164 @@
+"""Handlers of /jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Query
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from gateway import wire
+from gateway.api.params import (
+    MAX_BODY,
+    JobId,
+    Limit,
+    Number,
+    Position,
+    Time,
+    caller_of,
+    services_of,
+)
+from gateway.errors import AppCode, GatewayError
+from gateway.jobs.model import load_json
+
+_SUBMISSIONS = 16  # at one time; each asks S3 for its inputs, and reading must not wait for that
+_PIECE = 1 << 20
+
+
+async def submit(request: Request) -> wire.JobId:
+    """Submit a job; the body is a JobInput."""
+    if "idempotency-key" in request.headers:
+        raise GatewayError(
+            AppCode.UNSUPPORTED,
+            "Idempotency-Key: this gateway does not keep such keys yet; leave the header out, and after a lost "
+            "answer look for the job with GET /jobs.",
+        )
+    body = await _body(request)
+    state = request.app.state
+    if not hasattr(state, "submissions"):
+        state.submissions = CapacityLimiter(_SUBMISSIONS)
+    return await to_thread.run_sync(_submit, request, body, limiter=state.submissions)
+
+
+def _submit(request: Request, body: bytes) -> wire.JobId:
+    job_id = services_of(request).jobs.submit(caller_of(request), load_json(body))
+    return wire.JobId(job_id=str(job_id))
+
+
+async def _body(request: Request) -> bytes:
+    too_large = HTTPException(
+        413, f"The body is over {MAX_BODY >> 20} MiB; split the work over several jobs."
+    )
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
+        raise too_large
+    pieces, total = [], 0
+    async for piece in request.stream():
+        total += len(piece)
+        if total > MAX_BODY:
+            raise too_large
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def jobs(
+    request: Request,
+    cluster: str | None = None,
+    state: wire.WireState | None = None,
+    after: Time = None,
+    before: Time = None,
+    limit: Limit = 1000,
+) -> wire.Jobs:
+    """List the caller's jobs, the last updated first; `after` is inclusive, `before` exclusive, of the last update."""
+    found = services_of(request).jobs.list_jobs(
+        caller_of(request), cluster=cluster, state=state, after=after, before=before, limit=limit
+    )
+    return wire.Jobs(jobs=found)
+
+
+def job(request: Request, job_id: JobId) -> wire.Job:
+    """Return one job with its inputs and outputs."""
+    return services_of(request).jobs.job(caller_of(request), job_id)
+
+
+def status(request: Request, job_id: JobId) -> wire.JobStatus:
+    """Return the state of one job and its history."""
+    return services_of(request).jobs.status(caller_of(request), job_id)
+
+
+def exit_codes(request: Request, job_id: JobId) -> wire.ExitCodes:
+    """Return the exit codes of a job's containers, null where there is none."""
+    found = services_of(request).jobs.exit_codes(caller_of(request), job_id)
+    return wire.ExitCodes(exit_codes=found)
+
+
+def containers(request: Request, job_id: JobId) -> wire.Containers:
+    """Return the containers of a job."""
+    found = services_of(request).jobs.containers(caller_of(request), job_id)
+    return wire.Containers(containers=found)
+
+
+def container(request: Request, job_id: JobId, number: Number) -> wire.Container:
+    """Return one container of a job."""
+    return services_of(request).jobs.container(caller_of(request), job_id, number)
+
+
+def script(request: Request, job_id: JobId) -> wire.Script:
+    """Return the batch scripts that were submitted for a job."""
+    found = services_of(request).jobs.script(caller_of(request), job_id)
+    return wire.Script(scripts=found)
+
+
+def cancel(request: Request, job_id: JobId) -> Response:
+    """Cancel a job. Asking again is no error; a job that has ended otherwise is 30300 with its state."""
+    services_of(request).jobs.cancel(caller_of(request), job_id)
+    return Response(status_code=204)
+
+
+def log(
+    request: Request,
+    job_id: JobId,
+    number: Number,
+    stream: Literal["stdout", "stderr"],
+    seek: Position = 0,
+    length: Annotated[int | None, Query(ge=0, le=1 << 50, description="Bytes.")] = None,
+) -> Response:
+    """Return a container's log from byte `seek` on, as far as it is there.
+
+    X-Log-Size is the size of the whole so far; X-Log-Final says whether the container has ended, so that no more comes.
+    """
+    caller, service = caller_of(request), services_of(request).jobs
+    first = service.log(
+        caller, job_id, number, stream, seek, _PIECE if length is None else min(length, _PIECE)
+    )
+    total = max(0, first.size - seek)
+    if length is not None:
+        total = min(total, length)
+    total = max(total, len(first.data))
+
+    def pieces() -> Iterator[bytes]:
+        sent = len(first.data)
+        yield first.data
+        while sent < total:
+            want = min(_PIECE, total - sent)
+            piece = service.log(caller, job_id, number, stream, seek + sent, want).data
+            if not piece:
+                raise RuntimeError(f"the log {job_id}_{number}.{stream} has become shorter")
+            sent += len(piece)
+            yield piece
+
+    return StreamingResponse(
+        pieces(),
+        media_type="text/plain",
+        headers={
+            "Content-Length": str(total),
+            "Content-Disposition": f'attachment; filename="{job_id}_{number}.{stream}"',
+            "X-Log-Size": str(first.size),
+            "X-Log-Final": str(first.final).lower(),
+            "X-Content-Type-Options": "nosniff",
+        },
+    )

@@ -1,0 +1,64 @@
+"""/openapi.json: what FastAPI knows by itself, and the bodies that it does not see because handlers read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from gateway.jobs.model import JobInput
+
+_REF = "#/components/schemas/{model}"
+EXAMPLE: dict[str, Any] = {
+    "cluster": "dev",
+    "image": "ghcr.io/kbase/checksum:1.0",
+    "input_files": ["sample-data/reads/sample-2.txt", "sample-data/reads/sample-3.txt"],
+    "output_dir": "results/my-first-job",
+    "num_containers": 2,
+    "memory": "50MB",
+    "runtime": "PT5M",
+    "params": {
+        "args": ["--sum", {"type": "input_files", "input_files_format": "space_separated_list"}]
+    },
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Let the application's OpenAPI have the job model and plain-text logs."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(schema: dict[str, Any]) -> dict[str, Any]:
+    job = JobInput.model_json_schema(ref_template=_REF)
+    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(job.pop("$defs", {}))
+    schemas["JobInput"] = job
+    schema["paths"]["/jobs"]["post"]["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": _REF.format(model="JobInput")},
+                "example": EXAMPLE,
+            }
+        },
+    }
+    log = schema["paths"]["/jobs/{job_id}/log/{number}/{stream}"]["get"]["responses"]["200"]
+    log["content"] = {"text/plain": {"schema": {"type": "string", "format": "binary"}}}
+    log["headers"] = {
+        "X-Log-Size": {
+            "description": "Bytes of the whole log so far.",
+            "schema": {"type": "integer"},
+        },
+        "X-Log-Final": {
+            "description": "Whether the container has ended.",
+            "schema": {"type": "boolean"},
+        },
+    }
+    return schema

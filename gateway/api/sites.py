@@ -1,0 +1,36 @@
+"""Handlers about the gateway itself: what it is, whether it is well, who the caller is, its sites."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import wire
+from gateway.api.params import caller_of, services_of
+
+
+def root(request: Request) -> wire.Root:
+    """Say what this service is; needs no identity."""
+    return services_of(request).info.root()
+
+
+async def health() -> wire.Health:
+    """Say that the daemon lives; takes no thread, so that it answers under any load."""
+    return wire.Health()
+
+
+def ready(request: Request, response: Response) -> wire.Ready:
+    """Check database, sites, S3 and crane; 503 when one is not well."""
+    found = services_of(request).info.ready()
+    response.status_code = 200 if found.ready else 503
+    return found
+
+
+def whoami(request: Request) -> wire.WhoAmI:
+    """Say who the caller is here."""
+    return services_of(request).info.whoami(caller_of(request))
+
+
+def sites(request: Request) -> wire.Sites:
+    """List the sites."""
+    return wire.Sites(sites=services_of(request).info.sites())

@@ -1,0 +1,378 @@
+"""An object store and a daemon for tests of the agent: real HTTP, real files, faults on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+SECRET = "X-Amz-Signature=5ec7e7"
+
+
+class Stored:
+    """An object: its bytes and ETag."""
+
+    def __init__(self, data: bytes, etag: str) -> None:
+        self.data = data
+        self.etag = etag
+
+
+def md5(data: bytes) -> bytes:
+    return hashlib.md5(data).digest()
+
+
+def etag_of(data: bytes, part_sizes: list[int] | None = None) -> str:
+    if part_sizes is None:
+        return md5(data).hex()
+    digests, at = [], 0
+    for size in part_sizes:
+        digests.append(md5(data[at : at + size]))
+        at += size
+    return f"{md5(b''.join(digests)).hex()}-{len(part_sizes)}"
+
+
+Fault = Callable[["Handler"], bool]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET with ranges and If-Match, PUT with Content-MD5, multipart uploads; as S3 answers."""
+
+    protocol_version = "HTTP/1.1"
+    server: FakeS3
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    @property
+    def key(self) -> str:
+        return unquote(urlsplit(self.path).path).lstrip("/")
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {k: v[0] for k, v in parse_qs(urlsplit(self.path).query, keep_blank_values=True).items()}
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def error(self, status: int, code: str, message: str = "no") -> None:
+        xml = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        self.close_connection = True
+        self.answer(status, xml.encode(), Connection="close")
+
+    def _common(self) -> bool:
+        with self.server.lock:
+            self.server.requests.append((self.command, self.key, dict(self.headers.items())))
+            self.server.connections.add(self.client_address)
+            fault = next((f for f in self.server.faults if f.matches(self)), None)
+            if fault is not None and fault.left > 0:
+                fault.left -= 1
+            else:
+                fault = None
+        if fault is not None:
+            fault.act(self)
+            return True
+        if float(self.query.get("expires", "9e18")) < time.time():
+            self.error(403, "AccessDenied", "Request has expired")
+            return True
+        return False
+
+    def do_GET(self) -> None:
+        if self._common():
+            return
+        stored = self.server.objects.get(self.key)
+        if stored is None:
+            return self.error(404, "NoSuchKey")
+        wanted = self.headers.get("If-Match")
+        if wanted is not None and wanted.strip('"') != stored.etag:
+            return self.error(412, "PreconditionFailed")
+        data, status, extra = stored.data, 200, {}
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if found:
+            begin, end = int(found[1]), min(int(found[2]), len(data) - 1)
+            if begin >= len(data):
+                return self.error(416, "InvalidRange")
+            extra = {"Content_Range": f"bytes {begin}-{end}/{len(data)}"}
+            data, status = data[begin : end + 1], 206
+        self.answer(status, data, ETag=f'"{stored.etag}"', **extra)
+        return None
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def do_PUT(self) -> None:
+        if self._common():
+            return
+        body = self._body()
+        given = self.headers.get("Content-MD5")
+        import base64
+
+        if given is not None and base64.b64decode(given) != md5(body):
+            return self.error(400, "BadDigest")
+        if self.key not in self.server.writable:
+            return self.error(403, "AccessDenied")
+        query = self.query
+        if "uploadId" in query:
+            parts = self.server.uploads.get(query["uploadId"])
+            if parts is None:
+                return self.error(404, "NoSuchUpload")
+            parts[int(query["partNumber"])] = body
+        else:
+            self.server.objects[self.key] = Stored(body, md5(body).hex())
+        self.answer(200, ETag=f'"{md5(body).hex()}"')
+        return None
+
+    def do_POST(self) -> None:
+        if self._common():
+            return
+        body = self._body()
+        parts = self.server.uploads.pop(self.query["uploadId"], None)
+        if parts is None:
+            return self.error(404, "NoSuchUpload")
+        numbers = [int(n) for n in re.findall(rb"<PartNumber>(\d+)<", body)]
+        etags = [e.decode() for e in re.findall(rb'<ETag>"?([0-9a-f]+)"?<', body)]
+        if numbers != sorted(parts) or etags != [md5(parts[n]).hex() for n in numbers]:
+            return self.error(400, "InvalidPart")
+        data = b"".join(parts[n] for n in numbers)
+        etag = etag_of(data, [len(parts[n]) for n in numbers])
+        self.server.objects[self.key] = Stored(data, etag)
+        xml = f"<CompleteMultipartUploadResult><ETag>&quot;{etag}&quot;</ETag></CompleteMultipartUploadResult>"
+        self.answer(200, xml.encode())
+        return None
+
+
+class _Fault:
+    def __init__(self, matches: Callable[[Handler], bool], act: Callable[[Handler], None], times: int):
+        self.matches = matches
+        self.act = act
+        self.left = times
+
+
+class FakeS3(ThreadingHTTPServer):
+    """The store. `objects` by key; `fault` plans trouble for requests to come."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.objects: dict[str, Stored] = {}
+        self.uploads: dict[str, dict[int, bytes]] = {}
+        self.writable: set[str] = set()
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.connections: set[Any] = set()
+        self.faults: list[_Fault] = []
+        self.lock = threading.Lock()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+    def put(self, key: str, data: bytes, part_sizes: list[int] | None = None) -> str:
+        etag = etag_of(data, part_sizes)
+        self.objects[key] = Stored(data, etag)
+        return etag
+
+    def fault(
+        self, act: Callable[[Handler], None], *, method: str = "", key: str = "", times: int = 1
+    ) -> None:
+        self.faults.append(
+            _Fault(lambda h: h.command.startswith(method) and h.key.startswith(key), act, times)
+        )
+
+    def count(self, method: str, key: str = "") -> int:
+        return sum(1 for m, k, _ in self.requests if m == method and k.startswith(key))
+
+
+def status(code: int, name: str, **headers: str) -> Callable[[Handler], None]:
+    """Answer with an error; the body of the request is read first."""
+
+    def act(handler: Handler) -> None:
+        handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        xml = f"<Error><Code>{name}</Code><Message>injected</Message></Error>".encode()
+        handler.answer(code, xml, **headers)
+
+    return act
+
+
+def drop(handler: Handler) -> None:
+    """Cut the connection without an answer."""
+    handler.close_connection = True
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def truncated(handler: Handler) -> None:
+    """Promise the whole object and cut the connection after the half."""
+    stored = handler.server.objects[handler.key]
+    handler.send_response(206 if "Range" in handler.headers else 200)
+    data = stored.data
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
+    if found:
+        handler.send_header("Content-Range", f"bytes {found[1]}-{found[2]}/{len(data)}")
+        data = data[int(found[1]) : int(found[2]) + 1]
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data[: len(data) // 2])
+    handler.wfile.flush()
+    drop(handler)
+
+
+def corrupted(handler: Handler) -> None:
+    """Answer with one byte that is another."""
+    stored = handler.server.objects[handler.key]
+    data = bytearray(stored.data)
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
+    extra = {}
+    if found:
+        extra = {"Content_Range": f"bytes {found[1]}-{found[2]}/{len(data)}"}
+        data = data[int(found[1]) : int(found[2]) + 1]
+    data[len(data) // 2] ^= 1
+    handler.answer(206 if found else 200, bytes(data), ETag=f'"{stored.etag}"', **extra)
+
+
+def stalled(seconds: float) -> Callable[[Handler], None]:
+    """Send some bytes and then none for a while."""
+
+    def act(handler: Handler) -> None:
+        stored = handler.server.objects[handler.key]
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(stored.data)))
+        handler.end_headers()
+        handler.wfile.write(stored.data[:10])
+        handler.wfile.flush()
+        time.sleep(seconds)
+        drop(handler)
+
+    return act
+
+
+def trickle(seconds: float) -> Callable[[Handler], None]:
+    """Send a byte every 20 ms: never silent, never done."""
+
+    def act(handler: Handler) -> None:
+        stored = handler.server.objects[handler.key]
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(stored.data)))
+        handler.end_headers()
+        end, at = time.monotonic() + seconds, 0
+        try:
+            while time.monotonic() < end:
+                handler.wfile.write(stored.data[at : at + 1])
+                handler.wfile.flush()
+                at += 1
+                time.sleep(0.02)
+            drop(handler)
+        except OSError:
+            handler.close_connection = True
+
+    return act
+
+
+def error_in_200(handler: Handler) -> None:
+    """What CompleteMultipartUpload may do: 200, and an error in the body."""
+    handler.rfile.read(int(handler.headers["Content-Length"]))
+    handler.answer(200, b"<Error><Code>InternalError</Code><Message>again</Message></Error>")
+
+
+class FakeDaemon:
+    """Answers requests in a mailbox as docs/node-protocol.md says.
+
+    `inputs` maps an input's id to its key; outputs go below `prefix`. `grant_seconds` may be
+    negative, for grants that have expired already; `deaf` requests are not answered.
+    """
+
+    def __init__(self, s3: FakeS3, work: Path, job_id: int, prefix: str = "out") -> None:
+        self.s3 = s3
+        self.mailbox = work / "mailbox"
+        self.job_dir = work / "jobs" / str(job_id)
+        self.inputs: dict[int, str] = {}
+        self.prefix = prefix
+        self.requests: list[dict[str, Any]] = []
+        self.grant_seconds: list[float] = []
+        self.deaf = 0
+        self.refuse: str | None = None
+        self.part_size = 1 << 62
+        self._uploads = 0
+        self._stop = False
+        self._seen: set[str] = set()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop = True
+        self._thread.join(5)
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [request for request in self.requests if request["kind"] == kind]
+
+    def _serve(self) -> None:
+        while not self._stop:
+            for path in sorted(self.mailbox.glob(f"{self.job_dir.name}.*.json")):
+                request = json.loads(path.read_bytes())
+                assert path.name == "{job_id}.{container}.{slurm_job_id}.{seq}.json".format(**request)
+                assert path.name not in self._seen, "a seq was used twice"
+                self._seen.add(path.name)
+                self.requests.append(request)
+                path.unlink()
+                if request["kind"] in ("stage-in", "stage-out"):
+                    if self.deaf:
+                        self.deaf -= 1
+                        continue
+                    self._answer(request)
+            time.sleep(0.005)
+
+    def _url(self, key: str, seconds: float, **query: str) -> str:
+        extra = "".join(f"&{k}={v}" for k, v in query.items())
+        return f"{self.s3.url}/{quote(key)}?expires={time.time() + seconds:.3f}&{SECRET}{extra}"
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        seconds = self.grant_seconds.pop(0) if self.grant_seconds else 3600.0
+        inputs = [
+            {"id": id_, "url": self._url(self.inputs[id_], seconds), "headers": {}}
+            for id_ in request.get("inputs", [])
+        ]
+        outputs = [self._output(item, seconds) for item in request.get("outputs", [])]
+        answer = {"version": 1, "seq": request["seq"], "expires": time.time() + seconds,
+                  "error": self.refuse, "inputs": [] if self.refuse else inputs,
+                  "outputs": [] if self.refuse else outputs}  # fmt: skip
+        folder = self.job_dir / str(request["container"]) / "grants"
+        name = f"{request['slurm_job_id']}.{request['seq']}.json"
+        temporary = folder / f".{name}.tmp-x"
+        temporary.write_text(json.dumps(answer))
+        if self.job_dir.owner() != temporary.owner():
+            shutil.chown(temporary, self.job_dir.owner())
+        temporary.rename(folder / name)
+
+    def _output(self, item: dict[str, Any], seconds: float) -> dict[str, Any]:
+        key = f"{self.prefix}/{item['path']}"
+        self.s3.writable.add(key)
+        if item["part_md5s"] is None:
+            headers = {"Content-MD5": item["md5"]}
+            put = {"url": self._url(key, seconds), "headers": headers}
+            return {"path": item["path"], "put": put, "multipart": None}
+        self._uploads += 1
+        upload = f"u{self._uploads}"
+        self.s3.uploads[upload] = {}
+        parts = [
+            {"number": n, "headers": {"Content-MD5": given},
+             "url": self._url(key, seconds, uploadId=upload, partNumber=str(n))}
+            for n, given in enumerate(item["part_md5s"], 1)
+        ]  # fmt: skip
+        complete = {"url": self._url(key, seconds, uploadId=upload), "headers": {}}
+        multipart = {"part_size": self.part_size, "parts": parts, "complete": complete}
+        return {"path": item["path"], "put": None, "multipart": multipart}

@@ -1,0 +1,313 @@
+"""A gateway without a site behind it: the services in memory, served over a real Unix socket."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from gateway import wire
+from gateway.api.app import create_app
+from gateway.api.server import Server
+from gateway.config import RolesSection
+from gateway.errors import AppCode, GatewayError
+from gateway.ids import JobRef
+from gateway.jobs.caller import Caller
+from gateway.jobs.model import parse_job_input
+from gateway.jobs.service import LogSlice
+from gateway.jobs.services import Services
+from gateway.jobs.states import Phase
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
+IMAGE = wire.Image(
+    name="ghcr.io/kbase/checksum", digest="sha256:" + "a" * 64, tag="1.0", entrypoint=["/sum"],
+    registered_by="ada", registered_on=BEGIN,
+)
+JOB: dict[str, Any] = {
+    "cluster": "dev", "image": "ghcr.io/kbase/checksum:1.0",
+    "input_files": ["data/a.txt", "data/b.txt"], "output_dir": "results/x", "num_containers": 2,
+}
+
+
+def phase_wire(phase: str) -> Any:
+    """The state on the wire of a phase."""
+    return Phase.of(phase).wire
+
+
+@dataclass
+class FakeJob:
+    """A job whose phase a test moves."""
+
+    user: str
+    body: dict[str, Any]
+    history: list[tuple[str, datetime]]
+    codes: list[int | None]
+    logs: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    error: str | None = None
+    reason: str | None = None
+    name: str | None = None
+
+    @property
+    def phase(self) -> str:
+        """The phase it is in."""
+        return self.history[-1][0]
+
+    def to(self, phase: str, *, error: str | None = None, reason: str | None = None) -> None:
+        """Move it on."""
+        self.history.append((phase, self.history[-1][1] + timedelta(seconds=1)))
+        self.error, self.reason = error, reason
+
+
+class FakeJobs:
+    """JobService in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, FakeJob] = {}
+        self.calls: list[tuple[str, Any]] = []
+        self.raises: Exception | None = None
+        self.hold: threading.Event | None = None
+        self._ids = itertools.count(1)
+
+    def add(self, user: str = ME, phase: str = "created", **fields: Any) -> int:
+        """Put a job there."""
+        number = next(self._ids)
+        count = fields.get("num_containers", 2)
+        job = FakeJob(user, JOB | fields, [("created", BEGIN)], [None] * count, name=fields.get("name"))
+        self.rows[number] = job
+        if phase != "created":
+            job.to(phase)
+        return number
+
+    def submit(self, caller: Caller, body: object) -> int:
+        self._called("submit", body)
+        if self.hold is not None:
+            assert self.hold.wait(30)
+        parse_job_input(body)
+        assert isinstance(body, dict)
+        return self.add(caller.user, **body)
+
+    def list_jobs(
+        self, caller: Caller, *, cluster: str | None, state: str | None, after: datetime | None,
+        before: datetime | None, limit: int, user: str | None = None, everyone: bool = False,
+    ) -> list[wire.JobPreview]:
+        self._called("list_jobs", {
+            "cluster": cluster, "state": state, "after": after, "before": before, "limit": limit,
+            "user": user, "everyone": everyone,
+        })
+        whose = None if everyone else user or caller.user
+        found = [
+            self._preview(number) for number, row in self.rows.items()
+            if whose in (None, row.user) and state in (None, phase_wire(row.phase))
+            and cluster in (None, row.body["cluster"])
+        ]
+        return sorted(found, key=lambda j: (j.transition_times[-1].time, int(j.id)), reverse=True)[:limit]
+
+    def job(self, caller: Caller, job_id: int) -> wire.Job:
+        row = self._mine(caller, job_id)
+        outputs = [wire.Output(file="results/x/a.txt", crc64nvme="AAAAAAAAAAA=", size=3)]
+        preview = self._preview(job_id).model_dump()
+        preview["job_input"] = row.body
+        return wire.Job(**preview, outputs=outputs if row.phase == "complete" else [])
+
+    def status(self, caller: Caller, job_id: int) -> wire.JobStatus:
+        self._mine(caller, job_id)
+        return wire.JobStatus(**self._preview(job_id).model_dump(include=set(wire.JobStatus.model_fields)))
+
+    def exit_codes(self, caller: Caller, job_id: int) -> list[int | None]:
+        return self._mine(caller, job_id).codes
+
+    def containers(self, caller: Caller, job_id: int) -> list[wire.Container]:
+        row = self._mine(caller, job_id)
+        return [
+            wire.Container(
+                index=n, id=f"{job_id}_{n}", state=phase_wire(row.phase), phase=row.phase, exit_code=code,
+                slurm_job_id=f"77_{n}", node="n1", times={"run": ["2026-01-31T12:00:01Z", None]},
+            )
+            for n, code in enumerate(row.codes)
+        ]
+
+    def container(self, caller: Caller, job_id: int, number: int) -> wire.Container:
+        found = self.containers(caller, job_id)
+        if number >= len(found):
+            raise GatewayError(AppCode.NO_SUCH_SUBJOB, f"Job {job_id} has no container {number}.")
+        return found[number]
+
+    def script(self, caller: Caller, job_id: int) -> list[str]:
+        self._mine(caller, job_id)
+        return ["#!/bin/sh\n#SBATCH --job-name=cts\nexec python3\n"]
+
+    def cancel(self, caller: Caller, job_id: int) -> None:
+        row = self._mine(caller, job_id)
+        if Phase.of(row.phase).terminal and row.phase != "canceled":
+            raise GatewayError(AppCode.INVALID_JOB_STATE, f"Job {job_id} has ended already: {row.phase}.")
+        row.to("canceling")
+
+    def log(
+        self, caller: Caller, job_id: int, number: int, stream: Literal["stdout", "stderr"], seek: int,
+        length: int | None,
+    ) -> LogSlice:
+        row = self._mine(caller, job_id)
+        self._called("log", (seek, length))
+        if number >= len(row.codes):
+            raise GatewayError(AppCode.NO_SUCH_SUBJOB, f"Job {job_id} has no container {number}.")
+        data = row.logs.get((number, stream))
+        if data is None:
+            raise GatewayError(AppCode.NO_LOGS, f"There is no {stream} of {job_id}_{number} yet.")
+        piece = data[seek:] if length is None else data[seek : seek + length]
+        return LogSlice(piece, len(data), Phase.of(row.phase).terminal)
+
+    def _called(self, name: str, what: Any) -> None:
+        self.calls.append((name, what))
+        if self.raises is not None:
+            raise self.raises
+
+    def _mine(self, caller: Caller, job_id: int) -> FakeJob:
+        if self.raises is not None:
+            raise self.raises
+        row = self.rows.get(job_id)
+        if row is None or (row.user != caller.user and not caller.admin):
+            raise GatewayError(AppCode.NO_SUCH_JOB, f"There is no job {job_id} of yours.")
+        return row
+
+    def _preview(self, job_id: int) -> wire.JobPreview:
+        row = self.rows[job_id]
+        times = [wire.TransitionTime(state=phase_wire(p), time=t, phase=p) for p, t in row.history]
+        given = {key: value for key, value in row.body.items() if key != "input_files"}
+        return wire.JobPreview(
+            id=str(job_id), user=row.user, state=phase_wire(row.phase), phase=row.phase, reason=row.reason,
+            transition_times=times, name=row.name, job_input=given, image=IMAGE, error=row.error,
+            input_file_count=len(row.body["input_files"]), slurm_jobs=["77"],
+            containers={row.phase: len(row.codes)},
+        )
+
+
+class FakeImages:
+    """ImageService in memory."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def everything(self) -> list[wire.Image]:
+        return [IMAGE]
+
+    def get(self, name: str) -> wire.Image:
+        self.asked.append(name)
+        if not name.startswith(IMAGE.name):
+            raise GatewayError(AppCode.NO_SUCH_IMAGE, f"The image {name} is not approved here.")
+        return IMAGE
+
+    def approve(self, caller: Caller, name: str) -> wire.Image:
+        self.asked.append(name)
+        return IMAGE.model_copy(update={"registered_by": caller.user})
+
+
+class FakeInfo:
+    """InfoService in memory."""
+
+    def __init__(self) -> None:
+        self.well = True
+        self.asked: list[dict[str, Any]] = []
+        self.rows: list[wire.AcctRow] = []
+        self.sites_ = [
+            wire.Site(
+                cluster="dev", active=True, available=True, unavailable_reason=None, nodes=4,
+                cpus_per_node=8, memory_per_node_gb=15.5, max_runtime_min=2880, notes=[],
+            )
+        ]
+
+    def root(self) -> wire.Root:
+        return wire.Root(
+            service_name="CDM Task Service", version="0.1", git_hash="", server_time=BEGIN, notes=""
+        )
+
+    def whoami(self, caller: Caller) -> wire.WhoAmI:
+        return wire.WhoAmI(
+            user=caller.user, roles=["admin"] if caller.admin else ["user"], allowed_paths=[]
+        )
+
+    def sites(self) -> list[wire.Site]:
+        return self.sites_
+
+    def ready(self) -> wire.Ready:
+        return wire.Ready(
+            ready=self.well, checks=[wire.ReadyLine(name="s3", ok=self.well, detail="2 ms")]
+        )
+
+    def accounting(
+        self, caller: Caller, *, users: Sequence[str], everyone: bool, start: datetime | None,
+        end: datetime | None, states: Sequence[str], refs: Sequence[JobRef], limit: int,
+    ) -> list[wire.AcctRow]:
+        self.asked.append({
+            "users": list(users), "everyone": everyone, "start": start, "end": end,
+            "states": list(states), "refs": [str(ref) for ref in refs], "limit": limit,
+        })
+        return self.rows
+
+
+@dataclass
+class FakeGateway:
+    """The served fake: its socket, its services, and a plain HTTP client on it."""
+
+    socket: Path
+    jobs: FakeJobs
+    images: FakeImages
+    info: FakeInfo
+    http: httpx.Client
+    admin: bool
+    server: Server | None = None
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        roles = RolesSection(admin_users=(ME,) if self.admin else ())
+        app = create_app(Services(self.jobs, self.images, self.info), roles)
+        self.server = Server(app, self.socket)
+        self._thread = threading.Thread(target=self.server.serve, daemon=True)
+        self._thread.start()
+        until(lambda: self.server is not None and self.server.ready)
+
+    def stop(self) -> None:
+        """End in order."""
+        if self.server is not None and self._thread is not None:
+            self.server.stop()
+            self._thread.join(20)
+            assert not self._thread.is_alive()
+        self.server = self._thread = None
+
+
+def until(what: Any, seconds: float = 10) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@contextmanager
+def serving(*, admin: bool = False) -> Iterator[FakeGateway]:
+    """Serve a fake gateway on a socket that every user of the machine reaches."""
+    directory = Path(tempfile.mkdtemp(prefix="cts-fake-"))
+    directory.chmod(0o755)
+    socket = directory / "cts.sock"
+    http = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://cts", timeout=30)
+    fake = FakeGateway(socket, FakeJobs(), FakeImages(), FakeInfo(), http, admin)
+    try:
+        fake.start()
+        yield fake
+    finally:
+        http.close()
+        fake.stop()
+        shutil.rmtree(directory)

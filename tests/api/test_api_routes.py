@@ -1,0 +1,215 @@
+"""Each route of the table: who may use it, and what it hands to the services."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.api.app import create_app
+from gateway.api.routes import ROUTES, Access, Route
+from gateway.config import RolesSection
+from gateway.jobs.services import Services
+from tests.api.gateway_fake import JOB, ME, FakeGateway, FakeImages, FakeInfo, FakeJobs
+
+
+def _url(route: Route) -> str:
+    return (
+        route.path.replace("{job_id}", "1").replace("{number}", "0").replace("{stream}", "stdout")
+        .replace("{name:path}", "ghcr.io/kbase/checksum:1.0")
+    )
+
+
+def _prepared(fake: FakeGateway) -> FakeGateway:
+    job = fake.jobs.add()
+    fake.jobs.rows[job].logs[0, "stdout"] = b"hello\n"
+    return fake
+
+
+def _ids(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=_ids)
+def test_a_user_may_use_every_route_but_those_of_admins(fake: FakeGateway, route: Route) -> None:
+    body = JOB if route.method == "POST" else None
+    answer = _prepared(fake).http.request(route.method, _url(route), json=body)
+    if route.access is Access.ADMIN:
+        assert answer.status_code == 403
+        assert answer.json()["error"]["appcode"] == 20000
+    else:
+        assert answer.status_code == route.status, answer.text
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=_ids)
+def test_an_admin_may_use_every_route(fake_admin: FakeGateway, route: Route) -> None:
+    body = JOB if _ids(route) == "POST /jobs" else None
+    answer = _prepared(fake_admin).http.request(route.method, _url(route), json=body)
+    assert answer.status_code == route.status, answer.text
+    if route.model is not None:
+        route.model.model_validate(answer.json())
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=_ids)
+def test_who_has_no_peer_credentials_gets_the_open_routes_alone(route: Route) -> None:
+    app = create_app(Services(FakeJobs(), FakeImages(), FakeInfo()), RolesSection())
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cts") as http:
+            return await http.request(route.method, _url(route))
+
+    answer = asyncio.run(ask())
+    if route.access is Access.OPEN:
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 401
+        assert answer.json()["error"]["appcode"] == 10000
+
+
+def _as_uid(fake: FakeGateway, uid: int, path: str) -> dict[str, Any]:
+    """Ask as another user of the machine: the kernel notes who connects."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            with socket.socket(socket.AF_UNIX) as line:
+                line.connect(str(fake.socket))
+                line.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                while piece := line.recv(65536):
+                    os.write(writer, piece)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        answer = stream.read()
+    os.waitpid(child, 0)
+    found: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return found
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_the_kernel_says_who_asks_and_another_user_sees_nothing_of_my_jobs(fake: FakeGateway) -> None:
+    job = fake.jobs.add()
+    assert fake.http.get("/whoami").json()["user"] == ME
+    assert _as_uid(fake, 65534, "/whoami")["user"] == "nobody"
+    assert _as_uid(fake, 65534, f"/jobs/{job}")["error"]["appcode"] == 40040
+    assert _as_uid(fake, 65534, "/jobs") == {"jobs": []}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_uid_without_a_name_is_refused_but_may_see_the_open_routes(fake: FakeGateway) -> None:
+    error = _as_uid(fake, 54321, "/whoami")["error"]
+    assert (error["httpcode"], error["appcode"]) == (400, 10040)
+    assert "54321" in error["message"]
+    assert _as_uid(fake, 54321, "/health") == {"status": "ok"}
+
+
+def test_the_group_in_the_configuration_makes_an_admin() -> None:
+    import grp
+
+    from gateway.api.identity import caller_of
+
+    class Asked:
+        class state:  # noqa: N801
+            peer = (1, os.getuid(), os.getgid())
+
+    mine = grp.getgrgid(os.getgid()).gr_name
+    assert caller_of(Asked(), RolesSection(admin_groups=(mine,))).admin  # type: ignore[arg-type]
+    assert not caller_of(Asked(), RolesSection(admin_groups=("no-such",))).admin  # type: ignore[arg-type]
+
+
+def test_a_submission_reaches_the_service_parsed_and_its_id_comes_back_as_a_string(fake: FakeGateway) -> None:
+    answer = fake.http.post("/jobs", json=JOB)
+    assert answer.json() == {"job_id": "1"}
+    assert fake.jobs.calls == [("submit", JOB)]
+
+
+def test_filters_of_lists_reach_the_service(fake: FakeGateway) -> None:
+    fake.http.get("/jobs?cluster=dev&state=complete&after=2026-01-31T13:00:00%2B01:00&before=2026-02-01T00:00:00Z&limit=7")
+    assert fake.jobs.calls[-1][1] == {
+        "cluster": "dev", "state": "complete", "after": datetime(2026, 1, 31, 12, tzinfo=UTC),
+        "before": datetime(2026, 2, 1, tzinfo=UTC), "limit": 7, "user": None, "everyone": False,
+    }
+
+
+def test_admins_list_everyones_jobs_or_one_users(fake_admin: FakeGateway) -> None:
+    fake_admin.jobs.add("alice")
+    fake_admin.jobs.add("bob")
+    assert {j["user"] for j in fake_admin.http.get("/admin/jobs").json()["jobs"]} == {"alice", "bob"}
+    assert {j["user"] for j in fake_admin.http.get("/admin/jobs?user=bob").json()["jobs"]} == {"bob"}
+    assert fake_admin.http.get("/jobs").json() == {"jobs": []}
+
+
+@pytest.mark.parametrize(
+    "path", [
+        "ghcr.io/kbase/checksum:1.0", "ghcr.io%2Fkbase%2Fchecksum%3A1.0",
+        "ghcr.io/kbase/checksum@sha256:" + "a" * 64, "ghcr.io/kbase/checksum%40sha256:" + "a" * 64,
+    ],
+)
+def test_image_names_keep_their_slashes_and_signs_encoded_or_not(fake: FakeGateway, path: str) -> None:
+    assert fake.http.get(f"/images/{path}").status_code == 200
+    assert fake.images.asked[-1] == path.replace("%2F", "/").replace("%3A", ":").replace("%40", "@")
+
+
+def test_an_approval_that_would_lose_its_notes_is_refused(fake_admin: FakeGateway) -> None:
+    url = "/admin/images/ghcr.io/kbase/checksum:1.0"
+    for query, body in (("?refdata_id=r", None), ("", {"urls": ["https://x"]}), ("", {"usage_notes": "n"})):
+        assert fake_admin.http.post(url + query, json=body).json()["error"]["appcode"] == 100000
+    assert fake_admin.images.asked == []
+    assert fake_admin.http.post(url, json={}).json()["registered_by"] == ME
+
+
+def test_accounting_of_others_is_for_admins(fake: FakeGateway, fake_admin: FakeGateway) -> None:
+    for query in ("everyone=true", "user=bob", f"user={ME}&user=bob"):
+        assert fake.http.get(f"/accounting?{query}").json()["error"]["appcode"] == 20000
+        assert fake_admin.http.get(f"/accounting?{query}").status_code == 200
+    assert fake.http.get(f"/accounting?user={ME}").status_code == 200
+    assert [asked["users"] for asked in fake_admin.info.asked] == [[], ["bob"], [ME], ["bob"]]
+
+
+def test_accounting_takes_states_of_the_wire_and_phases(fake: FakeGateway) -> None:
+    fake.http.get("/accounting?state=job_submitted&state=stage-in&state=complete&job=12&job=12_0.run")
+    asked = fake.info.asked[-1]
+    assert asked["states"] == ["pending", "stage-in", "run", "stage-in", "complete"]
+    assert asked["refs"] == ["12", "12_0.run"]
+    fake.http.get("/accounting?state=download_submitted")
+    assert fake.info.asked[-1]["states"] == ["download_submitted"]
+
+
+def test_ready_is_503_with_its_lines_where_a_dependency_fails(fake: FakeGateway) -> None:
+    fake.info.well = False
+    answer = fake.http.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["checks"][0] == {"name": "s3", "ok": False, "detail": "2 ms"}
+
+
+def test_openapi_has_every_route_with_its_errors_and_the_job_model(fake: FakeGateway) -> None:
+    schema = fake.http.get("/openapi.json").json()
+    for route in ROUTES:
+        operation = schema["paths"][route.path.replace(":path", "")][route.method.lower()]
+        assert {"4XX", "5XX", str(route.status)} <= set(operation["responses"])
+        assert "422" not in operation["responses"]
+    names = [o["operationId"] for path in schema["paths"].values() for o in path.values()]
+    assert len(set(names)) == len(names)
+    parts = schema["components"]["schemas"]
+    assert {"JobInput", "Params", "Job", "ErrorBody"} <= set(parts)
+    for reference in _references(schema):
+        assert reference.removeprefix("#/components/schemas/") in parts
+    body = schema["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    assert fake.http.post("/jobs", json=body["example"]).status_code == 200
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [ref for value in node.values() for ref in _references(value)]
+    return [ref for item in node for ref in _references(item)] if isinstance(node, list) else []
