@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self._common():
-            return
+            return None
         stored = self.server.objects.get(self.key)
         if stored is None:
             return self.error(404, "NoSuchKey")
@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         if self._common():
-            return
+            return None
         body = self._body()
         given = self.headers.get("Content-MD5")
         import base64
@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if self._common():
-            return
+            return None
         body = self._body()
         parts = self.server.uploads.pop(self.query["uploadId"], None)
         if parts is None:
