@@ -1,4 +1,7 @@
-"""`cts-helper WORK_DIR`: the site's hands, run as the user of the jobs. Started by the daemon, not by people."""
+"""`cts-helper [--check] WORK_DIR`: the site's hands, run as the user of the jobs. Started by the daemon, not by people.
+
+With `--check` it leaves the work directory's lock to the daemon that runs, and submits nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,17 @@ from gateway.slurm.helper import serve
 
 def main() -> int:
     """Serve the daemon on standard input and output."""
-    if len(sys.argv) != 2 or not sys.argv[1].startswith("/"):
+    arguments = sys.argv[1:]
+    check = arguments[:1] == ["--check"]
+    directories = arguments[1:] if check else arguments
+    if len(directories) != 1 or not directories[0].startswith("/"):
         sys.stderr.write(
-            "usage: cts-helper WORK_DIR (the daemon starts this as the user of the jobs)\n"
+            "usage: cts-helper [--check] WORK_DIR, an absolute path "
+            "(the daemon starts this as the user of the jobs)\n"
         )
         return 2
     try:
-        return serve(sys.argv[1], sys.stdin, sys.stdout)
+        return serve(directories[0], sys.stdin, sys.stdout, exclusive=not check)
     except SiteError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1

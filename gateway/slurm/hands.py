@@ -61,32 +61,43 @@ class LocalHands:
     Parameters
     ----------
     work_dir
-        The site's work directory; made (0700) when missing. Its lock is taken, and kept until `close`.
+        The site's work directory; made (0700) when missing.
+    exclusive
+        Whether its lock is taken, and kept until `close`. Without it, beside a daemon that runs, there are no
+        guarded commands: nothing can be submitted.
+
+    Raises
+    ------
+    SiteError
+        When the directory cannot be used, or its lock is another's.
     """
 
-    def __init__(self, work_dir: str) -> None:
-        self._work_dir = Path(work_dir)
+    def __init__(self, work_dir: str, *, exclusive: bool = True) -> None:
+        self._lock: int | None = None
         try:
-            self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(
-                self._work_dir / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
-            )
-        except OSError as exc:
-            raise SiteError(f"cannot use the work directory {work_dir}: {exc.strerror}") from exc
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            os.close(self._lock)
+            Path(work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+            if exclusive:
+                self._lock = _locked(f"{work_dir}/.lock")
+        except BlockingIOError as exc:
             raise SiteError(
                 f"{work_dir} is in use: another gateway, or an sbatch that an earlier one had started, holds its lock"
             ) from exc
+        except OSError as exc:
+            raise SiteError(f"cannot use the work directory {work_dir}: {exc.strerror}") from exc
 
     def close(self) -> None:
         """Give the lock back (an sbatch that still runs keeps it)."""
-        os.close(self._lock)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     def run(self, argv: Sequence[str], timeout: float, *, guarded: bool = False) -> CommandResult:
         """See `Hands.run`."""
+        lock = self._lock
+        if guarded and lock is None:
+            raise SiteError(
+                f"{Path(argv[0]).name} is run only by the gateway that holds the work directory's lock"
+            )
         try:
             done = subprocess.run(
                 list(argv),
@@ -95,7 +106,7 @@ class LocalHands:
                 timeout=timeout,
                 env=clean_environment(),
                 cwd="/",
-                pass_fds=(self._lock,) if guarded else (),
+                pass_fds=(lock,) if guarded and lock is not None else (),
                 check=False,
             )
         except subprocess.TimeoutExpired as exc:
@@ -182,6 +193,17 @@ class LocalHands:
                 continue
             except OSError as exc:
                 raise SiteError(f"cannot remove {path}: {exc.strerror}") from exc
+
+
+def _locked(path: str) -> int:
+    """Open a file and lock it without waiting; BlockingIOError when another process holds it."""
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def clean_environment() -> Mapping[str, str]:

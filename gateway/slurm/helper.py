@@ -23,10 +23,20 @@ _COMMANDS = ("sbatch", "scancel", "squeue", "sacct", "scontrol", "sinfo", "sacct
 
 
 class HelperHands:
-    """`Hands` that are another user's: a child process, started when needed and started again when it died."""
+    """`Hands` that are another user's: a child process, started when needed and started again when it died.
 
-    def __init__(self, command: Sequence[str], work_dir: str) -> None:
-        self._command = [*command, work_dir]
+    Parameters
+    ----------
+    command
+        What starts `cts-helper` as the user of the jobs; the work directory is added to it.
+    work_dir
+        The site's work directory.
+    exclusive
+        Whether the helper takes the work directory's lock; see `LocalHands`.
+    """
+
+    def __init__(self, command: Sequence[str], work_dir: str, *, exclusive: bool = True) -> None:
+        self._command = [*command, *([] if exclusive else ["--check"]), work_dir]
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._waiting: dict[int, Future[Any]] = {}
@@ -152,7 +162,7 @@ def _drain(process: subprocess.Popen[str]) -> None:
         pass
 
 
-def serve(work_dir: str, source: IO[str], sink: IO[str]) -> int:
+def serve(work_dir: str, source: IO[str], sink: IO[str], *, exclusive: bool = True) -> int:
     """Answer requests from `source` on `sink` until `source` ends; returns the exit code.
 
     Raises
@@ -161,7 +171,7 @@ def serve(work_dir: str, source: IO[str], sink: IO[str]) -> int:
         When the work directory cannot be used.
     """
     os.umask(0o077)
-    hands = LocalHands(work_dir)
+    hands = LocalHands(work_dir, exclusive=exclusive)
     write_lock = threading.Lock()
 
     def answer(number: int, operation: str, arguments: list[Any]) -> None:
