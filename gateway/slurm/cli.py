@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from gateway.errors import SiteError
 from gateway.slurm import parsing
+from gateway.slurm.answers import Answer, read_answer
 from gateway.slurm.hands import CommandResult, Hands
 from gateway.slurm.protocol import (
     Limits,
@@ -17,18 +18,8 @@ from gateway.slurm.protocol import (
     TaskState,
 )
 
-# What slurmctld says when it cannot take a job now, though it might later (slurm_errno.c, 22.05 to 26.05).
-_LATER = re.compile(
-    r"temporarily|try again|job/step already|QOS(Max|Grp)|Assoc(Max|Grp)|submit limit|job limit|"
-    r"MaxJobCount|Maximum number of jobs|violates accounting/QOS policy \(job submit limit",
-    re.IGNORECASE,
-)
-# Nobody answered, or the answer was lost: the job may be queued all the same.
-_UNKNOWN = re.compile(
-    r"unable to contact|timed out|connect(ion)? (failure|refused|reset)|zero bytes|unexpected message|"
-    r"socket|communication|Slurm backup controller|Protocol authentication|Munge|Invalid authentication|Expired",
-    re.IGNORECASE,
-)
+# sbatch itself tries again for 2 minutes while slurmctld's queue is full: cut short, it could not say how that ended.
+_SUBMIT_SECONDS = 180.0
 _GONE = re.compile(
     r"Invalid job id|already completing or completed|job has already finished", re.IGNORECASE
 )
@@ -57,8 +48,8 @@ class CliBackend:
         self._sacct_who = [f"--user={user}"] if user else []
         self._timeout = timeout
 
-    def _run(self, command: str, *arguments: str, guarded: bool = False) -> CommandResult:
-        return self._hands.run([self._prefix + command, *arguments], self._timeout, guarded=guarded)
+    def _run(self, command: str, *arguments: str) -> CommandResult:
+        return self._hands.run([self._prefix + command, *arguments], self._timeout)
 
     def _ask(self, command: str, *arguments: str) -> str:
         done = self._run(command, *arguments)
@@ -68,20 +59,16 @@ class CliBackend:
 
     def submit(self, script: str) -> str:
         """See `SlurmBackend.submit`."""
-        done = self._run("sbatch", "--parsable", script, guarded=True)
-        if done.returncode == 0:
-            number = (
-                done.stdout.strip().splitlines()[-1].split(";")[0] if done.stdout.strip() else ""
-            )
-            if not (number.isascii() and number.isdigit()):
-                raise SiteError(f"sbatch said {done.stdout[:200]!r} where a job id was expected")
-            return number
-        said = _last(done.stderr) or f"exit code {done.returncode}"
-        if done.returncode < 0 or _UNKNOWN.search(done.stderr):
-            raise SiteError(f"sbatch: {said}")
-        if _LATER.search(done.stderr):
-            raise SubmitLaterError(f"sbatch: {said}")
-        raise SubmitRefusedError(said)
+        argv = [f"{self._prefix}sbatch", "--parsable", script]
+        done = self._hands.run(argv, max(self._timeout, _SUBMIT_SECONDS), guarded=True)
+        found = read_answer(done)
+        if found.answer is Answer.QUEUED:
+            return found.text
+        if found.answer is Answer.REFUSED:
+            raise SubmitRefusedError(found.text)
+        if found.answer is Answer.LATER:
+            raise SubmitLaterError(f"sbatch: {found.text}")
+        raise SiteError(f"sbatch: {found.text}")
 
     def queue(self) -> list[TaskState]:
         """See `SlurmBackend.queue`."""
@@ -101,7 +88,6 @@ class CliBackend:
             "sacct",
             "--noheader",
             "--parsable2",
-            "--array",
             *self._sacct_who,
             f"--starttime={since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
             f"--format={','.join(parsing.SACCT_FIELDS)}",

@@ -1,13 +1,17 @@
-"""Reading the machine formats of squeue, sacct and scontrol. Pure functions; fields are chosen by us."""
+"""Reading the machine formats of squeue, sacct and scontrol. Pure functions; fields are chosen by us.
+
+No text makes them raise: a line of another form is left out, a value that cannot be read counts as missing.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from gateway.slurm.protocol import Limits, StepRecord, TaskRecord, TaskState
 
+# Free text comes last, so that a | in it does no harm.
 SQUEUE_FORMAT = "%A|%F|%K|%T|%N|%r|%k"
 SACCT_FIELDS = (
     "JobID",
@@ -25,105 +29,129 @@ SACCT_FIELDS = (
     "Comment",
 )
 
-_JOB_ID = re.compile(r"([0-9]+)(?:_([0-9]+))?(?:\.(.+))?", re.ASCII)
-_CPU = re.compile(r"(?:(?:([0-9]+)-)?([0-9]+):)?([0-9]+):([0-9]+)(\.[0-9]+)?", re.ASCII)
-_SIZE = re.compile(r"([0-9.]+)([KMGTP]?)", re.ASCII)
+_JOB_ID = re.compile(
+    r"([0-9]{1,10})(?:_(?:([0-9]{1,10})|\[([0-9,:-]+)(?:%[0-9]+)?\]))?(?:\.(.+))?", re.ASCII
+)
+_RANGE = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10})(?::([0-9]{1,10}))?)?", re.ASCII)
+_CPU = re.compile(
+    r"(?:(?:([0-9]{1,9})-)?([0-9]{1,9}):)?([0-9]{1,9}):([0-9]{1,9})(\.[0-9]{1,9})?", re.ASCII
+)
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMGTP]?)", re.ASCII)
+_WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+# No site has larger arrays (MaxArraySize is 4,000,001 at most, 1,001 by default).
+_MOST_TASKS = 100_000
 
 
 def parse_squeue(text: str) -> list[TaskState]:
     """Read lines of `SQUEUE_FORMAT` (with `-r`: one array task a line). Lines of another form are left out."""
     tasks = []
-    for line in text.splitlines():
-        fields = line.split("|", 6)
+    for line in text.split("\n"):
+        fields = [value.strip() for value in line.split("|", 6)]
         if len(fields) != 7:
             continue
-        single, array, task, state, node, reason, comment = (value.strip() for value in fields)
-        number = int(task) if task.isascii() and task.isdigit() else None
-        tasks.append(
-            TaskState(array if number is not None else single, number, comment, state, reason, node)
-        )
+        single, array, index, state, node, reason, comment = fields
+        if not (_WHOLE.fullmatch(single) and _WHOLE.fullmatch(array)):
+            continue
+        indexes = _indexes(index.partition("%")[0].strip("[]"))
+        tag = "" if comment == "(null)" else comment
+        if indexes is None:
+            tasks.append(TaskState(single, None, tag, state, reason, node))
+        else:
+            tasks += [TaskState(array, task, tag, state, reason, node) for task in indexes]
     return tasks
 
 
 def parse_sacct(text: str) -> list[TaskRecord]:
-    """Read `sacct -P -n` lines of `SACCT_FIELDS`: a task's line and below it those of its steps."""
-    tasks: list[TaskRecord] = []
-    steps: list[StepRecord] = []
-    found: dict[str, tuple[TaskRecord, list[StepRecord]]] = {}
-    for line in text.splitlines():
+    """Read `sacct -P -n` lines of `SACCT_FIELDS`: a task's line and below it those of its steps.
+
+    Array tasks that never started share a line (`12_[3-5]`, `12_[0-9%2]`): each gets its own record. Of a task that
+    was requeued and is shown more than once (`--duplicates`), the last record counts, with its own steps.
+    """
+    found: dict[tuple[str, int | None], tuple[TaskRecord, list[StepRecord]]] = {}
+    for line in text.split("\n"):
         fields = line.split("|", len(SACCT_FIELDS) - 1)
         if len(fields) != len(SACCT_FIELDS):
             continue
-        row = dict(zip(SACCT_FIELDS, fields, strict=True))
+        row = dict(zip(SACCT_FIELDS, (value.strip() for value in fields), strict=True))
         match = _JOB_ID.fullmatch(row["JobID"])
         if match is None:
             continue
-        key = row["JobID"].partition(".")[0]
-        state = row["State"]
-        if match[3] is not None:
-            if key in found:
-                found[key][1].append(
-                    StepRecord(
-                        row["JobName"],
-                        state,
-                        row["ExitCode"],
-                        _when(row["Start"]),
-                        _when(row["End"]),
-                        _number(row["ElapsedRaw"]),
-                        cpu_seconds(row["TotalCPU"]),
-                        memory_bytes(row["MaxRSS"]),
-                        int(_number(row["NCPUS"])),
-                    )
-                )
-            continue
-        steps = []
-        record = TaskRecord(
-            match[1],
-            int(match[2]) if match[2] is not None else None,
-            row["JobName"],
-            row["Comment"],
-            state,
-            row["ExitCode"],
-            _when(row["Submit"]),
-            _when(row["Start"]),
-            _when(row["End"]),
-            _number(row["ElapsedRaw"]),
-            int(_number(row["NCPUS"])),
-            row["NodeList"],
-        )
-        found[key] = (record, steps)
-    for record, its_steps in found.values():
-        tasks.append(_with_steps(record, its_steps))
-    return tasks
+        job_id, index, indexes, step = match.groups()
+        tasks: list[int | None] = [None if index is None else int(index)]
+        if indexes is not None:
+            tasks = list(_indexes(indexes) or ())
+        for task in tasks:
+            if step is not None:
+                if (job_id, task) in found:
+                    found[job_id, task][1].append(_step(row))
+            elif indexes is None or (job_id, task) not in found:  # a shared line is older news
+                found[job_id, task] = (_record(job_id, task, row), [])
+    return [_with_steps(record, steps) for record, steps in found.values()]
 
 
-def _with_steps(record: TaskRecord, steps: Iterable[StepRecord]) -> TaskRecord:
+def _record(job_id: str, task: int | None, row: dict[str, str]) -> TaskRecord:
     return TaskRecord(
-        record.slurm_job_id,
-        record.task,
-        record.name,
-        record.comment,
-        record.state,
-        record.exit_code,
-        record.submit,
-        record.start,
-        record.end,
-        record.elapsed,
-        record.cpus,
-        record.node,
-        tuple(steps),
+        job_id,
+        task,
+        row["JobName"],
+        row["Comment"],
+        row["State"],
+        row["ExitCode"],
+        _when(row["Submit"]),
+        _when(row["Start"]),
+        _when(row["End"]),
+        float(_whole(row["ElapsedRaw"])),
+        _whole(row["NCPUS"]),
+        row["NodeList"],
     )
 
 
+def _step(row: dict[str, str]) -> StepRecord:
+    return StepRecord(
+        row["JobName"],
+        row["State"],
+        row["ExitCode"],
+        _when(row["Start"]),
+        _when(row["End"]),
+        float(_whole(row["ElapsedRaw"])),
+        cpu_seconds(row["TotalCPU"]),
+        memory_bytes(row["MaxRSS"]),
+        _whole(row["NCPUS"]),
+    )
+
+
+def _with_steps(record: TaskRecord, steps: list[StepRecord]) -> TaskRecord:
+    return replace(record, steps=tuple(steps)) if steps else record
+
+
+def _indexes(text: str) -> list[int] | None:
+    """Read array indexes (`3`, `3-5`, `0-8:2,11`); None where the text is none, or names too many to be true."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            return None
+        first = int(match[1])
+        last = first if match[2] is None else int(match[2])
+        step = max(1, int(match[3] or 1))
+        if (last - first) // step + len(found) >= _MOST_TASKS:
+            return None
+        found += range(first, last + 1, step)
+    return found
+
+
 def parse_config(text: str) -> Limits:
-    """Read `scontrol show config`: `NAME = value` lines."""
+    """Read `scontrol show config`: `NAME = value` lines. Slurm's default stands for a limit that is not shown."""
     values = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         name, sign, value = line.partition("=")
         if sign:
             values[name.strip()] = value.strip()
-    return Limits(int(values.get("MaxArraySize", "1001")), values.get("SLURM_VERSION", "unknown"))
+    shown = values.get("MaxArraySize", "")
+    size = int(shown) if _WHOLE.fullmatch(shown) else 1001
+    # 0 forbids arrays; of one task each, Slurm itself says so at submission.
+    return Limits(max(1, size), values.get("SLURM_VERSION", "unknown"))
 
 
 def cpu_seconds(text: str) -> float:
@@ -142,14 +170,12 @@ def memory_bytes(text: str) -> int | None:
     return None if match is None else int(float(match[1]) * 1024 ** _POWERS[match[2]])
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+def _whole(text: str) -> int:
+    return int(text) if _WHOLE.fullmatch(text) else 0
 
 
 def _when(text: str) -> datetime | None:
+    """Read a time as sacct writes it (in UTC, as it was asked); None for `Unknown`, `None` and the like."""
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     except ValueError:

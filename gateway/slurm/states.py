@@ -43,6 +43,10 @@ TABLE: dict[str, StateRow] = {
     "RESIZING": StateRow(_A),
     "STAGE_OUT": StateRow(_A),
     "POWER_UP_NODE": StateRow(_W),
+    # Flags of a job that Slurm puts back into the queue (or ends in another of these states): no ends.
+    "EXPEDITING": StateRow(_W),
+    "LAUNCH_FAILED": StateRow(_W),
+    "RECONFIG_FAIL": StateRow(_W),
     "COMPLETED": StateRow(
         _E, "ended in Slurm as COMPLETED but left no result; its node or file system lost it"
     ),
@@ -63,22 +67,17 @@ TABLE: dict[str, StateRow] = {
     "REVOKED": StateRow(
         _E, "was revoked by the federation (REVOKED); it runs on another cluster or nowhere"
     ),
-    "LAUNCH_FAILED": StateRow(
-        _E, "could not be launched on its node (LAUNCH_FAILED); tell the site's staff"
-    ),
-    "RECONFIG_FAIL": StateRow(
-        _E, "failed while its node was reconfigured (RECONFIG_FAIL); submit the job again"
-    ),
 }
 
 
 def lookup(state: str) -> StateRow:
     """Find a state as squeue or sacct write it (`CANCELLED by 2001`, `OUT_OF_ME+`).
 
-    A state that no known Slurm has counts as active: no news, never an end.
+    A state that no known Slurm has, or one cut so short that it may be several, counts as active: no news, never an end.
     """
-    word = state.split(" ", maxsplit=1)[0].rstrip("+")
-    row = TABLE.get(word)
-    if row is None and state.endswith("+"):
-        row = next((value for name, value in TABLE.items() if name.startswith(word)), None)
+    word = state.strip().split(" ", maxsplit=1)[0]
+    row = TABLE.get(word.rstrip("+"))
+    if row is None and word.endswith("+"):
+        found = [value for name, value in TABLE.items() if name.startswith(word.rstrip("+"))]
+        row = found[0] if len(found) == 1 else None
     return row or StateRow(_A)
