@@ -21,6 +21,7 @@ _KEPT = ("SLURM_JOB", "SLURM_ARRAY_", "SLURM_CONF", "SLURM_CLUSTER_NAME", "SLURM
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/slurm/bin"
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0)
 _LOOK_AGAIN = 0.05
+_IMMEDIATE = 2  # seconds that srun may take to get its step
 _CANCEL_SECONDS = 8.0
 
 
@@ -32,7 +33,12 @@ def step_environment(environ: Mapping[str, str]) -> Dict[str, str]:
 
 
 def arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
-    """Return the command of a step: one task with all CPUs of the job and its memory."""
+    """Return the command of a step: one task with all CPUs of the job and its memory.
+
+    The steps come one after the other: `--overlap` says that one need not wait for what the one
+    before it held. A slurmctld that was restarted calls nodes busy until they have answered it;
+    without `--immediate` srun then sleeps for SlurmctldTimeout, two minutes by default.
+    """
     memory = f"{job.run_memory_mb}M" if phase == "run" and job.run_memory_mb else "0"
     return [
         job.srun,
@@ -44,6 +50,8 @@ def arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
         "--export=ALL",
         "--input=none",
         "--mpi=none",
+        "--overlap",
+        f"--immediate={_IMMEDIATE}",
         job.python,
         "-I",
         job.agent,
