@@ -175,8 +175,10 @@ def _batch(
     if staged.outcome != "ok":
         return staged
     ran = _phase("run", steps, place, report, stop)
-    if ran.outcome not in ("ok", "timeout") or ran.exit_code is None or stop.canceled:
+    if ran.outcome not in ("ok", "timeout") or ran.exit_code is None:
         return ran
+    if stop.canceled and ran.outcome != "ok":
+        return ran  # one that exited 0 goes on to be told that its outputs were not uploaded
     out = _phase("stage-out", steps, place, report, stop)
     return compose(ran, out, limit_came=stop.timeout)
 

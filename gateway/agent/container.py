@@ -14,12 +14,15 @@ from typing import Dict, List, NamedTuple, Optional
 from .files import Container, Job
 from .place import Place
 
-HOME_IN_CONTAINER = "/home/job"
+HOME = "/tmp"  # noqa: S108 - the container's own: private and writable
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 # Read-only in apptainer's interpreter, or changed by its start script, or commands to it.
 _NEVER = frozenset({"UID", "GID", "EUID", "PROMPT_COMMAND", "PREPEND_PATH", "APPEND_PATH"})
 _PREFIXES = ("APPTAINER_", "APPTAINERENV_", "SINGULARITY_", "SINGULARITYENV_", "SING_USER_DEFINED_")
 _NOT_EMPTY = frozenset({"PATH", "PS1"})
+_NO_WORKDIR = re.compile(
+    r"FATAL:\s+(?:\S+: )*failed to set working directory: chdir .*: no such file or directory"
+)
 _HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -59,7 +62,8 @@ def variables(job: Job, container: Container) -> Dict[str, str]:
         why = refusal(name, value)
         if why is not None:
             raise ContainerError(f"the environment variable {name!r} {why}")
-    image = {k: v for k, v in job.image.env.items() if refusal(k, v) is None}
+    # HOME of an image is a directory that cannot be written.
+    image = {k: v for k, v in job.image.env.items() if k != "HOME" and refusal(k, v) is None}
     return {**image, **container.environment}
 
 
@@ -71,13 +75,23 @@ def refusal(name: str, value: str) -> Optional[str]:
         return "is Apptainer's own and cannot be set in a container"
     if name in _NOT_EMPTY and not value:
         return "cannot be empty in a container"
-    if name == "HOME" and not re.fullmatch(r"/[^:,\0]*", value):
-        return "must be an absolute path without a colon or comma"
+    if name == "HOME" and not re.fullmatch(r"/[^:\n\0]*", value):
+        return "must be an absolute path without a colon or line break"
     return None
 
 
-def command(job: Job, container: Container, place: Place, sif: Path) -> Command:
+def lacks_workdir(status: int, tail: str) -> bool:
+    """Tell from the end whether a container did not start because the image lacks its WORKDIR."""
+    return status == 255 and _NO_WORKDIR.fullmatch(tail.strip()) is not None
+
+
+def command(
+    job: Job, container: Container, place: Place, sif: Path, *, make_workdir: bool = False
+) -> Command:
     """Return what runs a container (apptainer-exec(1)).
+
+    With `make_workdir` the image's WORKDIR is made: an empty directory of the container, as Docker
+    does it. It would hide one that is there.
 
     Raises
     ------
@@ -97,20 +111,16 @@ def command(job: Job, container: Container, place: Place, sif: Path) -> Command:
         job.apptainer, "--silent", "exec",
         "--containall", "--cleanenv", "--no-eval", "--no-umask",
         "--no-mount", "hostfs,bind-paths", "--bind", "/etc/hosts:/etc/hosts:ro",
-        *_home(place, inside),
+        # The variable and the entry in passwd(5) alone: nothing is bound there, so what the image
+        # has at a HOME that was asked for stays visible.
+        "--no-home", "--home", inside.get("HOME", HOME),
         "--workdir", str(place.tmp),
         "--bind", f"{place.inputs}:{job.input_mount_point}:ro",
         "--bind", f"{place.outputs}:{job.output_mount_point}",
     ]  # fmt: skip
     for source, target in job.refdata:
         argv += ["--bind", f"{source}:{target}:ro"]
+    if make_workdir:
+        argv += ["--scratch", job.image.workdir]
     argv += ["--pwd", job.image.workdir, *job.apptainer_flags, str(sif), *words]
     return Command(argv, env)
-
-
-def _home(place: Place, inside: Dict[str, str]) -> List[str]:
-    # With --no-home the variable is set and nothing is bound there: what the image has at a HOME
-    # that was asked for stays visible.
-    if "HOME" in inside:
-        return ["--no-home", "--home", f"{place.home}:{inside['HOME']}"]
-    return ["--home", f"{place.home}:{HOME_IN_CONTAINER}"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, NamedTuple, Tuple
 
 _KINDS = {
     stat.S_IFSOCK: "a socket",
@@ -22,8 +21,7 @@ class OutputError(Exception):
     """The output directory holds what cannot be uploaded; the text names it."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """An output: its name, the regular file that is read, and what tells whether that changes."""
 
     path: str
@@ -46,18 +44,16 @@ def scan(root: Path, mount_point: str) -> List[Found]:
         For anything but regular files and links to regular files inside (docs/node-protocol.md).
     """
     real_root = root.resolve()
-    return sorted(
-        (_judge(real_root, name, mount_point) for name in _names(real_root, ())),
-        key=lambda found: found.path,
-    )
+    names = list(_names(real_root, ()))  # of all first: links may lead anywhere
+    found = [_judge(real_root, name, mount_point) for name in names]
+    return sorted(found, key=lambda one: one.path)
 
 
 def _names(folder: Path, parents: Tuple[str, ...]) -> Iterator[Tuple[str, ...]]:
-    try:
-        entries = list(os.scandir(folder))
-    except PermissionError:
+    if folder.lstat().st_mode & 0o500 != 0o500:
         folder.chmod(0o700)  # ours, but the container took the owner's rights away
-        entries = list(os.scandir(folder))
+    with os.scandir(folder) as listing:
+        entries = list(listing)
     for entry in entries:
         name = (*parents, entry.name)
         try:

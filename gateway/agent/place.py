@@ -46,7 +46,6 @@ class Place:
         self.inputs = self.work / "in"
         self.outputs = self.work / "out"
         self.tmp = self.work / "tmp"
-        self.home = self.work / "home"
         self.partial = self.work / ".part"
         self.pull = self.work / ".pull"
         self.grants = self.base / "grants"
@@ -67,7 +66,7 @@ class Place:
         PermissionError
             When the scratch directory of this container belongs to somebody else.
         """
-        for name in ("in", "out", "tmp", "home", ".part", ".pull"):
+        for name in ("in", "out", "tmp", ".part", ".pull"):
             remove_tree(self.base / name)
         for phase in PHASES:
             self.step_file(phase).unlink(missing_ok=True)
@@ -83,7 +82,7 @@ class Place:
             found = self.scratch.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
                 raise PermissionError(f"{self.scratch} belongs to somebody else")
-        for folder in (self.inputs, self.outputs, self.tmp, self.home, self.partial):
+        for folder in (self.inputs, self.outputs, self.tmp, self.partial):
             folder.mkdir(mode=0o700)
 
     def clean_end(self, *, keep_outputs: bool) -> None:
@@ -93,7 +92,7 @@ class Place:
                 _copy_files(self.outputs, self.base / "out")
             remove_tree(self.scratch)
             return
-        for folder in (self.inputs, self.tmp, self.home, self.partial, self.pull):
+        for folder in (self.inputs, self.tmp, self.partial, self.pull):
             remove_tree(folder)
         if not keep_outputs:
             remove_tree(self.outputs)

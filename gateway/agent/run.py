@@ -15,7 +15,7 @@ from typing import IO, List, NamedTuple, Optional, cast
 from .container import Command
 from .files import Clock
 from .mailbox import Stop
-from .processes import kill_container, prefer_in_oom
+from .processes import kill_container, kill_session, prefer_in_oom
 
 _TAIL = 2048
 _CANCEL_GRACE = 2.0
@@ -151,7 +151,8 @@ class Runner:
         try:
             for pipe, path in ((child.stdout, stdout), (child.stderr, stderr)):
                 logs.append(Log(cast(IO[bytes], pipe).fileno(), path, self._limits.log_size))
-            self._watch(child, wakeup, logs, begin + self._limits.runtime)
+            if not self._watch(child, wakeup, logs, begin + self._limits.runtime):
+                kill_session(child.pid)
         except BaseException:
             kill_container(child)
             raise
@@ -170,7 +171,8 @@ class Runner:
 
     def _watch(
         self, child: subprocess.Popen[bytes], wakeup: int, logs: List[Log], deadline: float
-    ) -> None:
+    ) -> bool:
+        """See the container through; False when something of it still holds its logs open."""
         with selectors.DefaultSelector() as selector:
             selector.register(wakeup, selectors.EVENT_READ)
             for log in logs:
@@ -180,8 +182,10 @@ class Runner:
                 now = self._clock()
                 if child.poll() is None:
                     self._keep_time(child, now, deadline)
-                elif not open_logs or (drain_until is not None and now >= drain_until):
-                    return
+                elif not open_logs:
+                    return True
+                elif drain_until is not None and now >= drain_until:
+                    return False
                 elif drain_until is None:
                     drain_until = now + _DRAIN_SECONDS
                 times = [drain_until] if drain_until else [self._kill_at or deadline]

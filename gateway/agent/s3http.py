@@ -13,8 +13,7 @@ import ssl
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, Mapping, Optional, Tuple, TypeVar
+from typing import Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, TypeVar
 from urllib.parse import urlsplit
 
 from .files import Clock
@@ -47,8 +46,7 @@ class Refused(Exception):
         self.code = code
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """Bounds of patience, in seconds; below `floor_bytes` in `window` a transfer has stalled."""
 
     attempts: int = 8
@@ -198,6 +196,9 @@ class Line:
                 # A connection that was kept alive may have been closed meanwhile: no fault of now.
                 if not reused or last:
                     raise Transient(describe(exc)) from None
+            except BaseException:
+                connection.close()  # what makes the body failed, or an end was asked for
+                raise
         raise Transient("no connection")
 
     @staticmethod

@@ -228,7 +228,7 @@ def _say(text: str) -> None:
 
 
 def _run(me: Step) -> StepResult:
-    from .container import ContainerError, command  # noqa: PLC0415 - each step loads its own
+    from .container import ContainerError, command, lacks_workdir  # noqa: PLC0415 - each step loads its own
     from .image import ImageError, ensure, sif_path  # noqa: PLC0415
     from .processes import oom_kills  # noqa: PLC0415
     from .run import Limits, Runner  # noqa: PLC0415
@@ -238,15 +238,20 @@ def _run(me: Step) -> StepResult:
     try:
         ensure(job, place.pull, me.stop, say=_say)
         place.pull.mkdir(mode=0o700, exist_ok=True)
-        what = command(job, me.container(), place, sif_path(job))
+        container, sif = me.container(), sif_path(job)
+        what = command(job, container, place, sif)
     except ImageError as exc:
         return StepResult("image-failed", error=str(exc))
     except ContainerError as exc:
         return StepResult("container-failed", error=str(exc))
     limits = Limits(job.runtime_seconds, job.grace_seconds, job.max_log_size)
+    logs = place.base / "stdout", place.base / "stderr"
     before = oom_kills()
     try:
-        ended = Runner(what, limits, me.stop).run(place.base / "stdout", place.base / "stderr")
+        ended = Runner(what, limits, me.stop).run(*logs)
+        if lacks_workdir(ended.status, ended.tail):
+            what = command(job, container, place, sif, make_workdir=True)
+            ended = Runner(what, limits, me.stop).run(*logs)
     except OSError as exc:
         return StepResult("container-failed", error=_cannot_start(job, exc))
     after = oom_kills()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set
-from urllib.parse import parse_qs, urlsplit
 
 from . import crc64
 from .complete import complete
-from .files import Fields, Job, Output
+from .files import Job, Output
 from .hashing import Digest, b64
 from .mailbox import Mailbox, NoAnswer, Stop, Stopped
 from .outputs import Found, stamp
+from .pool import Pool
+from .puts import Grant, Put, read_grants
 from .s3http import (
     CHUNK,
     Changed,
@@ -39,60 +39,28 @@ class StageOutError(Exception):
     """An output cannot be uploaded; the text is for the user."""
 
 
-@dataclass(frozen=True)
-class _Put:
-    url: str
-    headers: Dict[str, str]
+@contextlib.contextmanager
+def _reading(found: Found) -> Iterator[None]:
+    """Keep a file's OSError apart from the connection's, which are tried again."""
+    try:
+        yield
+    except OSError as exc:
+        raise StageOutError(f"the output {found.path!r} cannot be read: {exc.strerror}") from exc
 
 
-@dataclass(frozen=True)
-class _Grant:
-    """One PUT, or the PUTs of parts (by number) and the POST that completes them."""
-
-    put: Optional[_Put]
-    parts: Dict[int, _Put]
-    complete: Optional[_Put]
-
-    @property
-    def upload_id(self) -> Optional[str]:
-        """Which multipart upload this is of."""
-        if self.complete is None:
-            return None
-        found = parse_qs(urlsplit(self.complete.url).query).get("uploadId")
-        return found[0] if found else None
-
-
-def _put(fields: Fields) -> _Put:
-    return _Put(fields.text("url"), fields.pairs("headers"))
-
-
-def _grants(answer: Fields) -> Dict[str, _Grant]:
-    grants = {}
-    for entry in answer.each("outputs"):
-        single, multi = entry.inner_or_none("put"), entry.inner_or_none("multipart")
-        grants[entry.text("path")] = _Grant(
-            put=None if single is None else _put(single),
-            parts={}
-            if multi is None
-            else {p.whole("number"): _put(p) for p in multi.each("parts")},
-            complete=None if multi is None else _put(multi.inner("complete")),
-        )
-    return grants
-
-
-@dataclass
 class _Item:
     """An output on its way."""
 
-    found: Found
-    digest: Digest
-    multipart: bool
-    grant: Optional[_Grant] = None
-    renewals: int = 0
-    uploaded: Set[int] = field(default_factory=set)
-    waiting: int = 0
-    error: Optional[Exception] = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, found: Found, digest: Digest, *, multipart: bool) -> None:
+        self.found = found
+        self.digest = digest
+        self.multipart = multipart
+        self.grant: Optional[Grant] = None
+        self.renewals = 0
+        self.uploaded: Set[int] = set()
+        self.waiting = 0
+        self.error: Optional[Exception] = None
+        self.lock = threading.Lock()
 
     def request(self) -> Dict[str, object]:
         """Return what a stage-out request says of it."""
@@ -123,10 +91,9 @@ class Uploader:
         self._progress = progress
         self._policy = policy or Policy()
         self._line = Line(job.ca_file, insecure=job.insecure, policy=self._policy)
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="put")
-        self._hashers = ThreadPoolExecutor(HASHERS, thread_name_prefix="md5")
+        self._pool = Pool(WORKERS, stop.check)
+        self._hashers = Pool(HASHERS, stop.check)
         self._lock = threading.Lock()
-        self._open: Set[Future[None]] = set()
         self.outputs: List[Output] = []
         self.errors: List[str] = []
 
@@ -138,48 +105,38 @@ class Uploader:
         Stopped
             When an end was asked for.
         """
+        batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
         try:
-            hashed = [self._hashers.submit(self._hash, found) for found in files]
-            for start in range(0, len(hashed), BATCH):
-                items: List[_Item] = []
-                for future in hashed[start : start + BATCH]:
-                    self._await(future)
-                    try:
-                        items.append(future.result())
-                    except (StageOutError, OSError) as exc:
-                        self._fail(str(exc))
-                self._settle(BATCH // 2)
+            hashed: List[Optional[_Item]] = []
+            for batch in [*batches, []]:  # the next is hashed while the last is uploaded
+                self._hashers.settle(0)
+                items = [item for item in hashed if item is not None]
+                hashed = self._begin(batch)
+                self._pool.settle(BATCH // 2)
                 self._ask(items)
-            self._settle(0)
+            self._pool.settle(0)
         finally:
-            self._pool.shutdown(wait=False)
-            self._hashers.shutdown(wait=False)
+            self._pool.close()
+            self._hashers.close()
 
-    def _await(self, future: Future[_Item]) -> None:
-        while not wait([future], timeout=0.1).done:
-            self._stop.check()
+    def _begin(self, files: Sequence[Found]) -> List[Optional[_Item]]:
+        """Begin to hash files; their places in the list are filled as it is done."""
+        items: List[Optional[_Item]] = [None] * len(files)
 
-    def _settle(self, most: int) -> None:
-        while True:
-            with self._lock:
-                if len(self._open) <= most:
-                    return
-                waiting = set(self._open)
-            done, _ = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
-            with self._lock:
-                self._open -= done
-            for future in done:
-                future.result()
-            self._stop.check()
+        def work(place: int) -> None:
+            try:
+                items[place] = self._hash(files[place])
+            except StageOutError as exc:
+                self._fail(str(exc))
+
+        for place in range(len(files)):
+            self._hashers.submit(lambda place=place: work(place))  # type: ignore[misc]
+        return items
 
     def _fail(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
         with self._lock:
             self.errors.append(text)
-
-    def _submit(self, work: Callable[[], None]) -> None:
-        with self._lock:
-            self._open.add(self._pool.submit(work))
 
     def _hash(self, found: Found) -> _Item:
         multipart = found.size > self._part_size
@@ -192,41 +149,49 @@ class Uploader:
         digest = Digest(whole=True, part_sizes=sizes, crc=crc64.native() is not None)
         for chunk in self._read(found, 0, found.size, 1 << 20):
             digest.update(chunk)
-        return _Item(found, digest, multipart)
+        return _Item(found, digest, multipart=multipart)
 
     def _read(self, found: Found, begin: int, end: int, chunk: int) -> Iterator[bytes]:
-        handle = os.open(found.real, os.O_RDONLY | os.O_NOFOLLOW)
-        with os.fdopen(handle, "rb", buffering=0) as file:
+        with _reading(found):
+            handle = os.open(found.real, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
             self._unchanged(found, os.fstat(handle))
-            file.seek(begin)
-            left = end - begin
-            while left > 0:
+            at = begin
+            while at < end:
                 self._stop.check()
-                data = file.read(min(chunk, left))
+                with _reading(found):
+                    data = os.pread(handle, min(chunk, end - at), at)
                 if not data:
                     break
-                left -= len(data)
+                at += len(data)
                 yield data
             self._unchanged(found, os.fstat(handle))
+        finally:
+            os.close(handle)
 
     @staticmethod
     def _unchanged(found: Found, now: os.stat_result) -> None:
         if stamp(now) != found.stamp:
             raise StageOutError(f"the output {found.path!r} changed while it was uploaded")
 
+    def _still(self, found: Found) -> None:
+        with _reading(found):
+            now = found.real.lstat()
+        self._unchanged(found, now)
+
     def _ask(self, items: Sequence[_Item]) -> None:
         if not items:
             return
         wanted = [item.request() for item in items]
         try:
-            grants = _grants(self._mailbox.ask("stage-out", self._stop, outputs=wanted))
+            grants = read_grants(self._mailbox.ask("stage-out", self._stop, outputs=wanted))
         except NoAnswer as exc:
             self._fail(str(exc))
             return
         for item in items:
             self._start(item, grants.get(item.found.path))
 
-    def _start(self, item: _Item, grant: Optional[_Grant]) -> None:
+    def _start(self, item: _Item, grant: Optional[Grant]) -> None:
         path = item.found.path
         if grant is None or (grant.complete is not None) != item.multipart:
             self._fail(f"the output {path!r}: the gateway granted no upload")
@@ -239,12 +204,12 @@ class Uploader:
         item.grant, item.error = grant, None
         if not item.multipart:
             item.waiting = 1
-            self._submit(lambda: self._work(item, 0))
+            self._pool.submit(lambda: self._work(item, 0))
             return
         left = [number for number in grant.parts if number not in item.uploaded]
         item.waiting = max(1, len(left))
         for number in left or [0]:
-            self._submit(lambda number=number: self._work(item, number))  # type: ignore[misc]
+            self._pool.submit(lambda number=number: self._work(item, number))  # type: ignore[misc]
 
     def _work(self, item: _Item, number: int) -> None:
         """Upload a part (or, 0, a single object); whoever is the last of an item ends it."""
@@ -285,7 +250,7 @@ class Uploader:
             with self._lock:
                 self.outputs.append(output)
 
-    def _send(self, item: _Item, put: _Put, begin: int, end: int, expected: str) -> None:
+    def _send(self, item: _Item, put: Put, begin: int, end: int, expected: str) -> None:
         what = f"output {item.found.path!r}"
 
         def attempt() -> None:
@@ -316,7 +281,7 @@ class Uploader:
     def _single(self, item: _Item) -> None:
         assert item.grant is not None and item.grant.put is not None  # noqa: PT018 - by _start
         self._send(item, item.grant.put, 0, item.found.size, item.digest.etag)
-        self._unchanged(item.found, item.found.real.lstat())
+        self._still(item.found)
 
     def _part(self, item: _Item, number: int) -> None:
         assert item.grant is not None
@@ -330,7 +295,7 @@ class Uploader:
     def _complete(self, item: _Item) -> None:
         assert item.grant is not None and item.grant.complete is not None  # noqa: PT018
         post = item.grant.complete
-        self._unchanged(item.found, item.found.real.lstat())
+        self._still(item.found)
         what = f"output {item.found.path!r}"
         parts, etag = item.digest.parts, item.digest.etag
         complete(self._line, post.url, post.headers, parts, etag, self._stop, what)

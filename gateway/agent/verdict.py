@@ -48,6 +48,11 @@ def _outcome(
     last = ended.tail.strip().splitlines()[-1:] or [""]
     if ended.status == 255 and last[0].startswith("FATAL:"):
         said = last[0].partition(":")[2].strip()
+        if "engine configuration too big" in said:
+            return "container-failed", (
+                "the arguments and environment of the container are more than Apptainer takes (1 "
+                "MB in all); use more containers with fewer files each"
+            )
         return "container-failed", f"apptainer could not start the container: {said[:300]}"
     return "container-failed", f"the container ended with exit code {ended.status}"
 
