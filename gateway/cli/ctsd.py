@@ -13,7 +13,8 @@ import typer
 from gateway.api.app import create_app
 from gateway.api.server import Server
 from gateway.config import Config, load_config
-from gateway.daemon.gateway import Gateway, check_all
+from gateway.daemon.check import check_alone
+from gateway.daemon.gateway import Gateway
 from gateway.errors import ConfigError, SiteError, StoreError
 from gateway.store.db import Database
 
@@ -61,15 +62,11 @@ def migrate(config: ConfigFile = _DEFAULT) -> None:
 
 @app.command()
 def check(config: ConfigFile = _DEFAULT) -> None:
-    """Try each dependency: a line each; exit code 1 when one fails."""
-    try:
-        gateway = Gateway(_load(config))
-    except (ConfigError, StoreError, SiteError) as exc:
-        _fail(str(exc), 2)
-    lines = check_all(gateway)
+    """Try each dependency, also while the daemon runs: a line each; exit code 1 when one fails."""
+    lines = check_alone(_load(config))
+    width = max(len(line.name) for line in lines)
     for line in lines:
-        typer.echo(f"{'ok  ' if line.ok else 'FAIL'}  {line.name:<28} {line.detail}")
-    gateway.close()
+        typer.echo(f"{'ok  ' if line.ok else 'FAIL'}  {line.name:<{width}}  {line.detail}")
     raise typer.Exit(0 if all(line.ok for line in lines) else 1)
 
 

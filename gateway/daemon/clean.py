@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import structlog
+
+from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
+from gateway.errors import SiteError
 from gateway.store import jobs as store
 from gateway.store.db import Database
 
+log = structlog.get_logger()
 _PERIOD = 30.0
 _NAMES = ("in", "out", "tmp", "home", "grants", "container.json")
 
@@ -18,22 +25,27 @@ class Cleaner:
         self._site = site
 
     def tick(self) -> float:
-        """Remove the files of complete and canceled jobs; returns the seconds to wait."""
+        """Remove the files of jobs that are complete or canceled, or failed some days ago; returns the seconds to wait."""
+        kept = timedelta(days=self._site.section.keep_failed_days)
         with self._db.read() as session:
-            jobs = [
-                (job.id or 0, job.num_containers)
-                for job in store.uncleaned(session, self._site.name)
-            ]
+            found = store.uncleaned(session, self._site.name, store.now() - kept)
+            jobs = [(job.id or 0, job.num_containers) for job in found]
+        cleaned = 0
         for job_id, containers in jobs:
-            paths = [
-                f"{self._site.container_dir(job_id, n)}/{name}"
-                for n in range(containers)
-                for name in _NAMES
-            ]
-            self._site.hands.remove([*paths, f"{self._site.job_dir(job_id)}/job.json"])
-            with self._db.write() as session:
-                job = store.get(session, job_id)
-                if job is not None:
-                    job.cleaned = True
-                    session.add(job)
-        return _PERIOD
+            try:
+                with one_job(job_id, "cleaning"):
+                    self._clean(job_id, containers)
+                    cleaned += 1
+            except SiteError as exc:
+                log.warning("clean.trouble", job=job_id, error=str(exc))
+        return 0.0 if cleaned == store.MOST_UNCLEANED else _PERIOD
+
+    def _clean(self, job_id: int, containers: int) -> None:
+        folders = [self._site.container_dir(job_id, n) for n in range(containers)]
+        paths = [f"{folder}/{name}" for folder in folders for name in _NAMES]
+        self._site.hands.remove([*paths, f"{self._site.job_dir(job_id)}/job.json"])
+        with self._db.write() as session:
+            job = store.get(session, job_id)
+            if job is not None:
+                job.cleaned = True
+                session.add(job)

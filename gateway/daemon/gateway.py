@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,17 +11,20 @@ import structlog
 
 from gateway import __version__, wire
 from gateway.config import Config
+from gateway.daemon.check import Parts, check
 from gateway.daemon.clean import Cleaner
 from gateway.daemon.loops import Loop
 from gateway.daemon.mailbox import Mailbox
 from gateway.daemon.poll import Poller
 from gateway.daemon.site import Site, make_site
 from gateway.daemon.submit import Submitter
-from gateway.errors import ConfigError, GatewayError, SiteError, StoreError
+from gateway.errors import GatewayError
 from gateway.ids import JobRef
 from gateway.images.crane import Crane
 from gateway.images.service import ImageRegistry
 from gateway.jobs import access, views
+from gateway.jobs.admission import Admission
+from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
@@ -30,8 +32,6 @@ from gateway.reports import acct
 from gateway.s3.client import ObjectStore
 from gateway.slurm.render import template_path
 from gateway.store.db import Database
-from gateway.store.jobs import now
-from gateway.store.tables import Audit
 
 log = structlog.get_logger()
 
@@ -58,9 +58,19 @@ class Gateway:
         self._stop = threading.Event()
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
         jobs = JobService(
-            config, self.database, self.objects, self.registry, self._read_log, self._wake
+            self.database,
+            Admission(config, self.database, self.objects, self.registry),
+            self._read_log,
+            self._wake,
+            self.trouble,
         )
         self.services = Services(jobs, _Images(self), _Info(self))
+        self.parts = Parts(
+            lambda: self.database,
+            lambda: self.objects,
+            self.crane,
+            {name: partial(self.sites.__getitem__, name) for name in self.sites},
+        )
 
     def _loops(self, site: Site) -> list[Loop]:
         submitter = Submitter(self.config, self.database, site)
@@ -89,6 +99,12 @@ class Gateway:
         for site in self.sites.values():
             site.close()
         self.database.close()
+
+    def trouble(self, name: str) -> str | None:
+        """Return what a site's Slurm did not do when it was last asked; None when all was well."""
+        loops = (f"submit:{name}", f"poll:{name}")
+        errors = (loop.last_error for loop in self.loops if loop.name in loops)
+        return next((error for error in errors if error is not None), None)
 
     def _wake(self, name: str) -> None:
         site = self.sites[name]
@@ -134,16 +150,7 @@ class _Images:
             raise
         finally:
             with self._gateway.database.write() as session:
-                session.add(
-                    Audit(
-                        time=now(),
-                        user=caller.user,
-                        origin=caller.origin,
-                        action="image.approve",
-                        target=name[:1000],
-                        result=result,
-                    )
-                )
+                audit(session, caller, "image.approve", name, result)
 
 
 class _Info:
@@ -170,9 +177,7 @@ class _Info:
         found = []
         for name, site in self._gateway.sites.items():
             section = site.section
-            trouble = next(
-                (x.last_error for x in self._gateway.loops if x.name == f"poll:{name}"), None
-            )
+            trouble = self._gateway.trouble(name)
             found.append(
                 wire.Site(
                     cluster=name,
@@ -193,7 +198,7 @@ class _Info:
         return found
 
     def ready(self) -> wire.Ready:
-        checks = check_all(self._gateway)
+        checks = check(self._gateway.config, self._gateway.parts)
         return wire.Ready(ready=all(line.ok for line in checks), checks=checks)
 
     def accounting(
@@ -223,50 +228,3 @@ class _Info:
                 limit=limit,
                 accounts=accounts,
             )
-
-
-def check_all(gateway: Gateway) -> list[wire.ReadyLine]:
-    """Try each thing that the gateway depends on."""
-
-    def database() -> str:
-        gateway.database.check()
-        return f"{gateway.database.name}, schema {gateway.database.wanted_version()}"
-
-    def objects() -> str:
-        return f"{len(gateway.objects.buckets())} buckets listed"
-
-    lines = [
-        _line("database", database),
-        _line("s3", objects),
-        _line("crane", gateway.crane.version),
-    ]
-    for name, site in gateway.sites.items():
-        lines.append(_line(f"site {name}: slurm", partial(_slurm, site)))
-        lines.append(_line(f"site {name}: work directory", partial(_work, site)))
-        lines.append(_line(f"site {name}: template", partial(_template, site)))
-    return lines
-
-
-def _slurm(site: Site) -> str:
-    return f"Slurm {site.limits(fresh=True).version}"
-
-
-def _template(site: Site) -> str:
-    return str(template_path(site.section.template))
-
-
-def _work(site: Site) -> str:
-    site.hands.write_files([(f"{site.work}/.check", b"ok")])
-    site.hands.remove([f"{site.work}/.check"])
-    return f"{site.work} can be written"
-
-
-def _line(name: str, check: Callable[[], str]) -> wire.ReadyLine:
-    begin = time.monotonic()
-    try:
-        detail, ok = check(), True
-    except (GatewayError, SiteError, StoreError, ConfigError) as exc:
-        detail, ok = str(exc), False
-    return wire.ReadyLine(
-        name=name, ok=ok, detail=f"{detail} ({(time.monotonic() - begin) * 1000:.0f} ms)"
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -13,7 +14,21 @@ import structlog
 from gateway.errors import GatewayError, SiteError, StoreError
 
 log = structlog.get_logger()
-_LONGEST = 60.0
+_LONGEST = 15.0
+
+
+@contextmanager
+def one_job(job_id: int, doing: str) -> Iterator[None]:
+    """Keep a mistake over one job from the others: it is logged whole, and that job is tried again later.
+
+    What is the matter with the site or the database passes: it is none of the job's.
+    """
+    try:
+        yield
+    except (SiteError, StoreError):
+        raise
+    except Exception:
+        log.exception("job.bug", job=job_id, doing=doing)
 
 
 @dataclass

@@ -1,18 +1,20 @@
 """Polling: one squeue and at most one sacct a tick and site, and what they prove about each container.
 
 No answer, a job missing from squeue, accounting that lags: each is no news. A container ends only when Slurm
-says that its task has ended.
+says that its task has ended, or, where Slurm has forgotten it and keeps no accounting, when the agent wrote so.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from gateway.config import Config
+from gateway.daemon.accounting import Accounting, Key
+from gateway.daemon.loops import one_job
 from gateway.daemon.mailbox import read_whole, record_result
 from gateway.daemon.settle import Settler, describe
 from gateway.daemon.site import Site
@@ -30,9 +32,10 @@ log = structlog.get_logger()
 _IDLE = 30.0
 _SOON = 0.1
 _LAG = 20.0  # seconds that the accounting is given to show why a container died
+_FORGOTTEN = (
+    60.0  # seconds that a task may be in neither squeue nor sacct before the agent's word is enough
+)
 _USAGE_DAYS = 1
-
-Key = tuple[str, int | None]
 
 
 class Poller:
@@ -45,7 +48,11 @@ class Poller:
         self._db = database
         self._site = site
         self._settler = Settler(database, objects, site)
+        self._accounting = Accounting(site.backend)
         self._ended_since: dict[Key, float] = {}
+        self._missing_since: dict[Key, float] = {}
+        self._why: dict[int, str] = {}  # why jobs wait, as this tick finds it
+        self._said: dict[int, str] = {}  # what the last tick said of that
         self._quick = 0
 
     def tick(self) -> float:
@@ -67,11 +74,14 @@ class Poller:
         missing = [key for key in placed if key not in tasks]
         records: dict[Key, TaskRecord] = {}
         if unused or missing or self._wants_accounting(placed, tasks):
-            records = self._accounting(jobs, unused)
+            records = self._accounting.records([*jobs, *unused])
         self._cancel(jobs, placed, tasks)
         unsettled = 0
         for key, container in placed.items():
-            unsettled += self._judge(key, container, tasks.get(key), records.get(key))
+            with one_job(container.job_id, "judging a container"):
+                unsettled += self._judge(key, container, tasks.get(key), records.get(key))
+        self._forget(placed)
+        self._explain(jobs)
         self._finish(jobs)
         record_usage(self._db, self._site.name, unused, records)
         return self._wait(placed, tasks, unsettled, len(unused))
@@ -79,10 +89,6 @@ class Poller:
     @staticmethod
     def _key(container: Container, firsts: dict[int | None, int]) -> Key:
         return str(container.slurm_job_id), container.index - firsts.get(container.submission_id, 0)
-
-    def _accounting(self, jobs: list[Job], unused: list[Job]) -> dict[Key, TaskRecord]:
-        since: datetime = min(job.created for job in [*jobs, *unused]) - timedelta(minutes=5)
-        return {(r.slurm_job_id, r.task): r for r in self._site.backend.accounting(since)}
 
     @staticmethod
     def _wants_accounting(placed: dict[Key, Container], tasks: dict[Key, TaskState]) -> bool:
@@ -98,36 +104,49 @@ class Poller:
         self, key: Key, container: Container, task: TaskState | None, record: TaskRecord | None
     ) -> int:
         """Act on the news of one container; 1 when it has ended in Slurm but cannot be settled yet."""
-        state = task.state if task is not None else (record.state if record is not None else "")
-        row = lookup(state) if state else None
-        if row is None or row.meaning is not Meaning.ENDED:
+        state = self._state(task, record) or self._forgotten(key, container)
+        if not state or lookup(state).meaning is not Meaning.ENDED:
             self._ended_since.pop(key, None)
-            self._note(container, task, missing=task is None)
+            self._note(key, container, task)
             return 0
         if container.result is None or container.result.get("slurm_job_id") is None:
             container = self._fetch_result(container)
-        first_seen = self._ended_since.setdefault(key, time.monotonic())
+        waited = time.monotonic() - self._ended_since.setdefault(key, time.monotonic())
         outcome = (container.result or {}).get("outcome")
         explained = record is not None and record.end is not None and bool(record.steps)
-        if (
-            outcome not in ("ok", "timeout")
-            and not explained
-            and time.monotonic() - first_seen < _LAG
-        ):
-            return 1
-        if (
-            container.result is None
-            and state.startswith("COMPLETED")
-            and time.monotonic() - first_seen < _LAG
-        ):
+        lost = container.result is None and state.startswith("COMPLETED")
+        if waited < _LAG and (lost or (outcome not in ("ok", "timeout") and not explained)):
             return 1
         try:
             self._settler.settle(container, state, record)
         except S3UnavailableError as exc:
-            self._set_reason(container.job_id, f"verifying the outputs waits: {exc.message}")
+            self._why[container.job_id] = f"verifying the outputs waits: {exc.message}"
             return 1
-        self._ended_since.pop(key, None)
         return 0
+
+    @staticmethod
+    def _state(task: TaskState | None, record: TaskRecord | None) -> str:
+        """Return what Slurm says now: squeue's word, or the accounting's where that says more (who cancelled)."""
+        if task is None:
+            return record.state if record is not None else ""
+        if record is not None and record.state.startswith(f"{task.state} "):
+            return record.state
+        return task.state
+
+    def _forgotten(self, key: Key, container: Container) -> str:
+        """Return the state of a task that Slurm knows no more, from the agent's result; empty while that is too early."""
+        since = self._missing_since.setdefault(key, time.monotonic())
+        if time.monotonic() - since < _FORGOTTEN:
+            return ""
+        result = (container.result or self._fetch_result(container).result) or {}
+        if result.get("outcome") is None:
+            return ""
+        return "COMPLETED" if result["outcome"] == "ok" else "FAILED"
+
+    def _forget(self, placed: dict[Key, Container]) -> None:
+        for known in (self._ended_since, self._missing_since):
+            for key in known.keys() - placed.keys():
+                del known[key]
 
     def _fetch_result(self, container: Container) -> Container:
         path = f"{self._site.container_dir(container.job_id, container.index)}/result.json"
@@ -137,14 +156,17 @@ class Poller:
         with self._db.read() as session:
             return session.get(Container, (container.job_id, container.index)) or container
 
-    def _note(self, container: Container, task: TaskState | None, *, missing: bool) -> None:
-        """Keep Slurm's state, node and reason where they are new."""
-        if missing or task is None:
-            self._set_reason(container.job_id, "not in squeue, and the accounting shows no end yet")
+    def _note(self, key: Key, container: Container, task: TaskState | None) -> None:
+        """Keep Slurm's state and node where they are new, and why the container waits."""
+        if task is None:
+            why = "not in squeue, and the accounting shows no end yet"
+            self._why.setdefault(container.job_id, why)
             return
+        self._missing_since.pop(key, None)
         waits = lookup(task.state).meaning is Meaning.WAITING
-        reason = task.reason if waits and task.reason not in ("", "None") else None
-        if container.slurm_state == task.state and (not waits or reason is None):
+        if waits and (why_ := _why_waiting(container, task)) is not None:
+            self._why.setdefault(container.job_id, why_)
+        if container.slurm_state == task.state:
             return
         with self._db.write() as session:
             row = session.get(Container, (container.job_id, container.index))
@@ -154,26 +176,29 @@ class Poller:
             row.slurm_state = task.state
             if task.node and not task.node.startswith("("):
                 row.node = task.node
+            if waits:
+                # A requeued task begins anew: what its first run said is no news of the next.
+                row.result, row.exit_code, row.signal = None, None, None
             session.add(row)
-            if (
-                lookup(task.state).meaning is Meaning.ACTIVE
-                and Phase.of(row.phase) is Phase.PENDING
-            ):
+            if not waits and Phase.of(row.phase) is Phase.PENDING:
                 advance_container(session, row, Phase.STAGE_IN)
                 session.flush()
                 if job.cancel_by is None:
                     follow_containers(session, job, store.containers(session, container.job_id))
-            wanted = f"{task.state}: {reason}" if reason else None
-            if job.reason != wanted and Phase.of(job.phase).rank <= Phase.PENDING.rank:
-                job.reason = wanted
-                session.add(job)
 
-    def _set_reason(self, job_id: int, reason: str) -> None:
-        with self._db.write() as session:
-            job = store.get(session, job_id)
-            if job is not None and job.reason != reason:
-                job.reason = reason
-                session.add(job)
+    def _explain(self, jobs: list[Job]) -> None:
+        """Keep why jobs wait, and take back what no longer holds."""
+        for job in jobs:
+            number = job.id or 0
+            wanted, said = self._why.get(number), self._said.get(number)
+            if wanted == job.reason or (wanted is None and (said is None or said != job.reason)):
+                continue
+            with self._db.write() as session:
+                row = store.get(session, number)
+                if row is not None and not Phase.of(row.phase).terminal:
+                    row.reason = wanted
+                    session.add(row)
+        self._said, self._why = self._why, {}
 
     def _never_submitted(self, jobs: list[Job], waiting: list[Container]) -> None:
         """End the containers of canceled jobs that Slurm never got."""
@@ -218,10 +243,11 @@ class Poller:
     def _finish(self, jobs: list[Job]) -> None:
         """End the jobs whose containers have all ended."""
         for job in jobs:
-            with self._db.read() as session:
-                containers = store.containers(session, job.id or 0)
-            if containers and all(Phase.of(c.phase).terminal for c in containers):
-                self._end(job.id or 0)
+            with one_job(job.id or 0, "ending it"):
+                with self._db.read() as session:
+                    containers = store.containers(session, job.id or 0)
+                if containers and all(Phase.of(c.phase).terminal for c in containers):
+                    self._end(job.id or 0)
 
     def _end(self, job_id: int) -> None:
         with self._db.write() as session:
@@ -254,3 +280,11 @@ class Poller:
         if not placed:
             return min(period, 2.0) if unused else _IDLE
         return period * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+
+
+def _why_waiting(container: Container, task: TaskState) -> str | None:
+    reason = task.reason if task.reason not in ("", "None") else None
+    if Phase.of(container.phase).rank > Phase.PENDING.rank:
+        why = f"{task.state}: {reason}" if reason else task.state
+        return f"container {container.job_id}_{container.index} was requeued by Slurm ({why})"
+    return f"{task.state}: {reason}" if reason else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pwd
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from gateway.daemon.site import Site
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.history import advance_container
+from gateway.jobs.quantities import format_bytes
 from gateway.jobs.states import Phase
-from gateway.s3.client import ObjectStore
+from gateway.s3.client import ObjectStore, S3UnavailableError
 from gateway.slurm.protocol import TaskRecord
 from gateway.slurm.states import lookup
 from gateway.store import jobs as store
@@ -50,10 +53,11 @@ class Settler:
             if lost:
                 phase, error = (
                     Phase.ERROR,
-                    f"its output {sorted(lost)[0]!r} was never granted and cannot be verified",
+                    f"failed: its output {sorted(lost)[0]!r} was never granted and cannot be verified",
                 )
         for row in outputs:
-            if row.upload_id is not None and verified.get(row.id) is not None:
+            # What was completed has no upload any more; what was not must not cost storage for ever.
+            if row.upload_id is not None and verified.get(row.id, "unknown") is not None:
                 self._objects.abort_upload(row.bucket, row.key, row.upload_id)
         with self._db.write() as session:
             for row in outputs:
@@ -79,14 +83,16 @@ class Settler:
     def _verify_one(self, row: OutputFile) -> str | None:
         try:
             head = self._objects.inspect(row.bucket, row.key)
+        except S3UnavailableError:
+            raise
         except GatewayError as exc:
             if exc.code in (AppCode.S3_PATH_NOT_FOUND, AppCode.S3_BUCKET_NOT_FOUND):
-                return f"the output {row.bucket}/{row.key} is not in S3"
-            raise
+                return f"failed: its output {row.bucket}/{row.key} is not in S3"
+            return f"failed: its output {row.bucket}/{row.key} cannot be verified: {exc.message}"
         if head.size != row.size or head.etag != row.etag:
             return (
-                f"the output {row.bucket}/{row.key} in S3 is not what the container wrote: {head.size} bytes with ETag "
-                f"{head.etag} instead of {row.size} bytes with {row.etag}; something else wrote that key"
+                f"failed: its output {row.bucket}/{row.key} in S3 is not what the container wrote: {head.size} bytes "
+                f"with ETag {head.etag} instead of {row.size} bytes with {row.etag}; something else wrote that key"
             )
         row.crc64nvme = head.crc64nvme or row.crc64nvme
         return None
@@ -95,7 +101,10 @@ class Settler:
 def judge(
     job: Job, container: Container, slurm_state: str, record: TaskRecord | None
 ) -> tuple[Phase, str | None]:
-    """Decide a container's end from its result, Slurm's state and the accounting's steps."""
+    """Decide a container's end from its result, Slurm's state and the accounting's steps.
+
+    The text is what follows "container 12_0" in a sentence.
+    """
     result = container.result or {}
     outcome = result.get("outcome")
     if job.cancel_by is not None and outcome != "ok":
@@ -103,23 +112,31 @@ def judge(
     if outcome == "ok" and result.get("exit_code") == 0:
         return Phase.COMPLETE, None
     memory = record is not None and any(step.state.startswith("OUT_OF_ME") for step in record.steps)
-    if memory or slurm_state.startswith("OUT_OF_ME"):
-        return Phase.ERROR, lookup("OUT_OF_MEMORY").message
+    if memory or result.get("memory_ran_out") is True or slurm_state.startswith("OUT_OF_ME"):
+        return Phase.ERROR, f"{lookup('OUT_OF_MEMORY').message} than {format_bytes(job.memory)}"
     word = slurm_state.split(" ", maxsplit=1)[0]
-    if outcome in (None, "canceled", "agent-failed"):
-        if word not in ("COMPLETED", "FAILED"):
-            return Phase.ERROR, f"{lookup(slurm_state).message}{_by(slurm_state)}"
-        if outcome is None:
-            return Phase.ERROR, lookup(slurm_state).message
-    if outcome == "container-failed":
-        code, signal = result.get("exit_code"), result.get("signal")
-        how = f"was killed by signal {signal}" if signal else f"exited with code {code}"
-        return Phase.ERROR, how
-    return Phase.ERROR, str(result.get("error") or outcome)
+    if outcome in (None, "canceled", "agent-failed") and (
+        outcome is None or word not in ("COMPLETED", "FAILED")
+    ):
+        return Phase.ERROR, f"{lookup(slurm_state).message}{_by(slurm_state)}"
+    code, signal = result.get("exit_code"), result.get("signal")
+    if outcome == "container-failed" and signal:
+        return Phase.ERROR, f"was killed by signal {signal}"
+    if outcome == "container-failed" and code:
+        return Phase.ERROR, f"exited with code {code}"
+    remedy = "; ask for a longer runtime" if outcome == "timeout" else ""
+    return Phase.ERROR, f"failed: {result.get('error') or outcome}{remedy}"
 
 
 def _by(slurm_state: str) -> str:
-    return f" ({slurm_state})" if " by " in slurm_state else ""
+    """Who cancelled it, of `CANCELLED by 2001`."""
+    match = re.search(r" by ([0-9]+)$", slurm_state, re.ASCII)
+    if match is None:
+        return ""
+    try:
+        return f", by {pwd.getpwuid(int(match[1])).pw_name}"
+    except (KeyError, OverflowError):
+        return f", by uid {match[1]}"
 
 
 def describe(job: Job, containers: Sequence[Container], outputs: int) -> tuple[Phase, str | None]:

@@ -83,8 +83,8 @@ def _agent_sources() -> list[Path]:
     return sorted(Path(gateway.agent.__path__[0]).glob("*.py"))
 
 
-def make_site(name: str, section: SiteSection) -> Site:
-    """Build a site from its settings.
+def make_site(name: str, section: SiteSection, *, exclusive: bool = True) -> Site:
+    """Build a site from its settings; one that is not `exclusive` leaves the work directory's lock to a daemon.
 
     Raises
     ------
@@ -93,9 +93,9 @@ def make_site(name: str, section: SiteSection) -> Site:
     """
     hands: Hands
     if section.helper:
-        hands = HelperHands(section.helper, str(section.work_dir))
+        hands = HelperHands(section.helper, str(section.work_dir), exclusive=exclusive)
     else:
-        hands = LocalHands(str(section.work_dir))
+        hands = LocalHands(str(section.work_dir), exclusive=exclusive)
     backend = CliBackend(
         hands,
         str(section.slurm_bin) if section.slurm_bin else None,

@@ -14,6 +14,7 @@ import time
 import structlog
 
 from gateway.config import Config
+from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
 from gateway.errors import SiteError
 from gateway.jobs.history import advance_container, advance_job
@@ -46,12 +47,14 @@ class Submitter:
         with self._db.read() as session:
             created = [job.id or 0 for job in store.at_site(session, self._site.name, ["created"])]
         for job_id in created:
-            self._prepare(job_id)
+            with one_job(job_id, "preparing its submission"):
+                self._prepare(job_id)
         with self._db.read() as session:
             waiting = store.submissions_in(session, self._site.name, "prepared")
         for submission, job in waiting:
             if job.cancel_by is None:
-                later = self._submit(submission, job) or later
+                with one_job(job.id or 0, "submitting it"):
+                    later = self._submit(submission, job) or later
         return _LATER if later else _IDLE
 
     def _prepare(self, job_id: int) -> None:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from sqlmodel import Session
 
 from gateway import wire
-from gateway.config import Config
 from gateway.errors import AppCode, GatewayError
-from gateway.images.service import ImageRegistry
-from gateway.jobs import access, views
-from gateway.jobs.args import render
+from gateway.jobs import views
+from gateway.jobs.admission import Admission
+from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.history import advance_container, advance_job
-from gateway.jobs.layout import lay_out
-from gateway.jobs.model import JobInput, check_site, parse_job_input, refuse_unsupported
-from gateway.jobs.split import split
 from gateway.jobs.states import Phase, phases_of_wire
-from gateway.s3.client import ObjectInfo, ObjectStore
-from gateway.s3.paths import parse_prefix
 from gateway.store import jobs as store
 from gateway.store.db import Database
-from gateway.store.tables import Audit, Container, Image, InputFile, Job, Transition
+from gateway.store.tables import Container, Job
+
+Status = TypeVar("Status", bound=wire.JobStatus)
 
 
 @dataclass(frozen=True)
@@ -48,138 +43,36 @@ class LogReader(Protocol):
 
 
 class JobService:
-    """Jobs as the API offers them. `wake(site)` is called when there is something new to do."""
+    """Jobs as the API offers them.
+
+    `wake(site)` is called when there is something new to do; `trouble(site)` says why a site holds its jobs, if it does.
+    """
 
     def __init__(
         self,
-        config: Config,
         database: Database,
-        objects: ObjectStore,
-        images: ImageRegistry,
+        admission: Admission,
         logs: LogReader,
         wake: Callable[[str], None],
+        trouble: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        self._config = config
         self._db = database
-        self._objects = objects
-        self._images = images
+        self._admission = admission
         self._logs = logs
         self._wake = wake
+        self._trouble = trouble
 
     def submit(self, caller: Caller, body: object) -> int:
-        """Check a request whole and store it as a job; returns its id.
+        """Take a job in; returns its id.
 
         Raises
         ------
         GatewayError
             Whatever rule it breaks first.
         """
-        asked = parse_job_input(body)
-        site = self._config.sites.get(asked.cluster)
-        if site is None:
-            raise GatewayError(
-                AppCode.ILLEGAL_PARAMETER,
-                f"cluster: there is no site {asked.cluster!r}; the sites are {', '.join(sorted(self._config.sites))}.",
-            )
-        if not site.active:
-            raise GatewayError(
-                AppCode.SITE_INACTIVE,
-                f"The site {asked.cluster} takes no jobs now: {site.inactive_reason or 'switched off'}.",
-            )
-        refuse_unsupported(asked)
-        check_site(asked, asked.cluster, site)
-        paths = lay_out([item.file for item in asked.files])
-        for item in asked.files:
-            access.require(self._config.path_rules, caller, item.file, "read")
-        access.require(self._config.path_rules, caller, asked.output_dir, "write")
-        image = self._images.get(asked.image)
-        shares = split(list(range(len(paths))), asked.num_containers)
-        rendered = [
-            render(asked.params, [f"{asked.params.input_mount_point}/{paths[n]}" for n in share])
-            for share in shares
-        ]
-        found = self._objects.inspect_all(
-            [(item.path.bucket, item.path.key) for item in asked.files]
-        )
-        _compare_checksums(asked, found)
-        target = parse_prefix(asked.output_dir)
-        self._objects.check_writable(target.bucket, target.key)
-        job_id = self._store(
-            caller, asked, image, paths, shares, [(r.args, r.environment) for r in rendered], found
-        )
-        self._wake(asked.cluster)
-        return job_id
-
-    def _store(
-        self,
-        caller: Caller,
-        asked: JobInput,
-        image: Image,
-        paths: Sequence[str],
-        shares: Sequence[Sequence[int]],
-        rendered: Sequence[tuple[list[str], dict[str, str]]],
-        found: Sequence[ObjectInfo],
-    ) -> int:
-        time = store.now()
-        pinned = {
-            **views.image(image).model_dump(mode="json"),
-            "cmd": image.cmd,
-            "workdir": image.workdir,
-        }
-        job = Job(
-            user=caller.user,
-            name=asked.name,
-            site=asked.cluster,
-            phase=str(Phase.CREATED),
-            created=time,
-            updated=time,
-            job_input=asked.model_dump(mode="json", exclude_none=True),
-            image=pinned,
-            token=secrets.token_hex(32),
-            num_containers=asked.num_containers,
-            cpus=asked.cpus,
-            memory=asked.memory,
-            runtime=asked.runtime,
-            input_file_count=len(paths),
-            input_bytes=sum(info.size for info in found),
-            output_dir=asked.output_dir,
-        )
-        with self._db.write() as session:
-            session.add(job)
-            session.flush()
-            job_id = job.id or 0
-            session.add(Transition(job_id=job_id, phase=str(Phase.CREATED), time=time))
-            for number, (share, (args, environment)) in enumerate(
-                zip(shares, rendered, strict=True)
-            ):
-                session.add(
-                    Container(
-                        job_id=job_id,
-                        index=number,
-                        phase=str(Phase.CREATED),
-                        args=args,
-                        environment=environment,
-                    )
-                )
-                for position in share:
-                    item, info = asked.files[position], found[position]
-                    session.add(
-                        InputFile(
-                            job_id=job_id,
-                            container=number,
-                            position=position,
-                            bucket=item.path.bucket,
-                            key=item.path.key,
-                            path=paths[position],
-                            size=info.size,
-                            etag=info.etag,
-                            part_sizes=info.part_sizes,
-                            crc64nvme=info.crc64nvme or item.crc64nvme,
-                            check_crc64nvme=item.crc64nvme is not None or _needs_crc(info),
-                        )
-                    )
-            _audit(session, caller, "job.submit", str(job_id), "ok")
-        return job_id
+        job = self._admission.admit(caller, body)
+        self._wake(job.site)
+        return job.id or 0
 
     def list_jobs(
         self,
@@ -208,17 +101,26 @@ class JobService:
                 before=before,
                 limit=limit,
             )
-            return [views.preview(session, row) for row in rows]
+            return [self._explained(row, views.preview(session, row)) for row in rows]
 
     def job(self, caller: Caller, job_id: int) -> wire.Job:
         """Return one job."""
         with self._db.read() as session:
-            return views.full(session, self._mine(session, caller, job_id))
+            job = self._mine(session, caller, job_id)
+            return self._explained(job, views.full(session, job))
 
     def status(self, caller: Caller, job_id: int) -> wire.JobStatus:
         """Return the state of one job."""
         with self._db.read() as session:
-            return views.status(session, self._mine(session, caller, job_id))
+            job = self._mine(session, caller, job_id)
+            return self._explained(job, views.status(session, job))
+
+    def _explained(self, job: Job, status: Status) -> Status:
+        """Say of a job that has not ended what holds its whole site."""
+        trouble = self._trouble(job.site)
+        if trouble is not None and not Phase.of(job.phase).terminal:
+            status.reason = f"the site {job.site} does not answer as it should: {trouble}"
+        return status
 
     def exit_codes(self, caller: Caller, job_id: int) -> list[int | None]:
         """Return the exit code of each container, None where there is none."""
@@ -261,7 +163,7 @@ class JobService:
                 advance_job(session, job, Phase.CANCELING, f"by {caller.user}")
                 for container in store.containers(session, job_id):
                     advance_container(session, container, Phase.CANCELING)
-                _audit(session, caller, "job.cancel", str(job_id), "ok")
+                audit(session, caller, "job.cancel", str(job_id), "ok")
             site = job.site
         self._wake(site)
 
@@ -310,34 +212,3 @@ class JobService:
                 f"Job {job_id} has no container {number}; they count from 0.",
             )
         return row
-
-
-def _needs_crc(info: ObjectInfo) -> bool:
-    """Whether the ETag alone cannot prove a download: a multipart object whose parts are not known."""
-    return "-" in info.etag and info.part_sizes is None
-
-
-def _compare_checksums(asked: JobInput, found: Sequence[ObjectInfo]) -> None:
-    for item, info in zip(asked.files, found, strict=True):
-        if (
-            item.crc64nvme is not None
-            and info.crc64nvme is not None
-            and item.crc64nvme != info.crc64nvme
-        ):
-            raise GatewayError(
-                AppCode.CHECKSUM_MISMATCH,
-                f"{item.file}: the request gives the CRC64NVME {item.crc64nvme}, S3 has {info.crc64nvme}.",
-            )
-
-
-def _audit(session: Session, caller: Caller, action: str, target: str, result: str) -> None:
-    session.add(
-        Audit(
-            time=store.now(),
-            user=caller.user,
-            origin=caller.origin,
-            action=action,
-            target=target,
-            result=result,
-        )
-    )

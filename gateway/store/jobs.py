@@ -1,15 +1,16 @@
-"""Queries on jobs, containers, their files and their Slurm submissions; and the one way to change a phase."""
+"""Queries on jobs, containers, their files and their Slurm submissions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from sqlmodel import Session, col, func, or_, select
+from sqlmodel import Session, and_, col, func, or_, select
 
 from gateway.store.tables import Container, InputFile, Job, OutputFile, Submission, Transition
 
 ENDED = ("complete", "error", "canceled")
+MOST_UNCLEANED = 100
 
 
 def now() -> datetime:
@@ -146,11 +147,14 @@ def unaccounted(session: Session, site: str, since: datetime) -> list[Job]:
     return list(session.exec(query.order_by(col(Job.id))))
 
 
-def uncleaned(session: Session, site: str) -> list[Job]:
-    """Return jobs that are complete or canceled and whose work directory still holds their files."""
+def uncleaned(session: Session, site: str, failed_before: datetime) -> list[Job]:
+    """Return jobs whose work directory still holds their files: complete, canceled, or failed before a time."""
     query = select(Job).where(
         Job.site == site,
-        or_(Job.phase == "complete", Job.phase == "canceled"),
+        or_(
+            col(Job.phase).in_(("complete", "canceled")),
+            and_(Job.phase == "error", Job.updated < failed_before),
+        ),
         col(Job.cleaned).is_(False),
     )
-    return list(session.exec(query.order_by(col(Job.id)).limit(100)))
+    return list(session.exec(query.order_by(col(Job.id)).limit(MOST_UNCLEANED)))

@@ -1,0 +1,45 @@
+"""A site's accounting as the poll loop asks it: seldom while it does not answer, for that is no news."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import structlog
+
+from gateway.errors import SiteError
+from gateway.slurm.protocol import SlurmBackend, TaskRecord
+from gateway.store.tables import Job
+
+log = structlog.get_logger()
+_LONGEST = 30.0
+_BEFORE = timedelta(minutes=5)  # the clocks of the gateway and of Slurm may differ by that
+
+Key = tuple[str, int | None]
+
+
+class Accounting:
+    """What sacct says of jobs; nothing while it is away, and then it is asked less and less often."""
+
+    def __init__(self, backend: SlurmBackend, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._failures = 0
+        self._not_before = 0.0
+
+    def records(self, jobs: Sequence[Job]) -> dict[Key, TaskRecord]:
+        """Return the records of these jobs' tasks, by Slurm job and array task: one sacct at the most."""
+        if not jobs or self._clock() < self._not_before:
+            return {}
+        since = min(job.created for job in jobs) - _BEFORE
+        try:
+            found = self._backend.accounting(since)
+        except SiteError as exc:
+            self._failures += 1
+            wait = min(_LONGEST, 2.0 ** min(self._failures, 8))
+            self._not_before = self._clock() + wait
+            log.warning("accounting.silent", error=str(exc), again_in=wait)
+            return {}
+        self._failures = 0
+        return {(record.slurm_job_id, record.task): record for record in found}

@@ -1,0 +1,98 @@
+"""Trying each thing that the gateway depends on: a line each, for `ctsd check` and GET /ready.
+
+One that cannot even be set up (a missing credentials file, say) is a line like the others, never an end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from gateway import wire
+from gateway.config import Config
+from gateway.daemon.site import Site, make_site
+from gateway.errors import ConfigError, GatewayError, SiteError, StoreError
+from gateway.images.crane import Crane
+from gateway.s3.client import ObjectStore
+from gateway.slurm.render import template_path
+from gateway.store.db import Database
+
+_CHECK_FILE = ".check"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How to get at each part: those of a running daemon, or new ones."""
+
+    database: Callable[[], Database]
+    objects: Callable[[], ObjectStore]
+    crane: Crane
+    sites: Mapping[str, Callable[[], Site]]
+
+
+def check(config: Config, parts: Parts) -> list[wire.ReadyLine]:
+    """Try everything, one after the other."""
+    lines = [
+        _line("database", lambda: _database(parts.database())),
+        _line("s3", lambda: f"{len(parts.objects().buckets())} buckets listed"),
+        _line("crane", parts.crane.version),
+    ]
+    for name, get in parts.sites.items():
+        template = config.sites[name].template
+        lines += [
+            _line(f"site {name}: slurm", partial(_slurm, get)),
+            _line(f"site {name}: work directory", partial(_work, get)),
+            _line(f"site {name}: template", lambda which=template: str(template_path(which))),  # type: ignore[misc]
+        ]
+    return lines
+
+
+def check_alone(config: Config) -> list[wire.ReadyLine]:
+    """Try everything without a daemon, or beside the one that runs: its work directories stay locked by it."""
+    made: dict[str, Site] = {}
+
+    def site(name: str) -> Site:
+        if name not in made:
+            made[name] = make_site(name, config.sites[name], exclusive=False)
+        return made[name]
+
+    parts = Parts(
+        lambda: Database(config.database_url()),
+        lambda: ObjectStore(config.s3),
+        Crane(config.images),
+        {name: partial(site, name) for name in config.sites},
+    )
+    try:
+        return check(config, parts)
+    finally:
+        for each in made.values():
+            each.close()
+
+
+def _database(database: Database) -> str:
+    database.check()
+    return f"{database.name}, schema {database.wanted_version()}"
+
+
+def _slurm(get: Callable[[], Site]) -> str:
+    return f"Slurm {get().limits(fresh=True).version}"
+
+
+def _work(get: Callable[[], Site]) -> str:
+    site = get()
+    path = f"{site.work}/{_CHECK_FILE}"
+    site.hands.write_files([(path, b"ok")])
+    site.hands.remove([path])
+    return f"{site.work} can be written"
+
+
+def _line(name: str, attempt: Callable[[], str]) -> wire.ReadyLine:
+    begin = time.monotonic()
+    try:
+        detail, ok = attempt(), True
+    except (GatewayError, SiteError, StoreError, ConfigError) as exc:
+        detail, ok = str(exc), False
+    took = (time.monotonic() - begin) * 1000
+    return wire.ReadyLine(name=name, ok=ok, detail=f"{detail} ({took:.0f} ms)")
