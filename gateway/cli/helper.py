@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from gateway.errors import SiteError
-from gateway.slurm.helper import serve
+from gateway.slurm.serve import serve
 
 
 def main() -> int:

@@ -1,15 +1,19 @@
 """A site's hands: the few commands and file operations that the gateway does at a site.
 
-`LocalHands` does them in this process. `gateway.slurm.helper` runs a `LocalHands` in a child process of
+`LocalHands` does them in this process. `gateway.slurm.serve` runs a `LocalHands` in a child process of
 another user, so that jobs run as somebody who cannot read the daemon's secrets. Every path is absolute and
 made by the gateway; nothing here goes through a shell.
+
+What lies in a work directory was written by the jobs' user, who may be anybody once a container has been broken out of.
+So sizes are bounded, and what is no regular file counts as missing: no link, pipe or directory leads the gateway elsewhere,
+makes it wait or fail.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
+import stat
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,6 +22,11 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.errors import SiteError
+from gateway.slurm.trees import make_directories, remove_tree
+
+_PIECE = 1 << 20
+_LARGEST = 8 << 20  # bytes of one scanned file
+_SCAN = 32 << 20  # bytes of one scan
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,14 @@ class Hands(Protocol):
         """Return the size of a file in bytes; None when there is none."""
 
     def scan(self, directory: str, limit: int) -> list[tuple[str, bytes]]:
-        """Return name and content of at most `limit` files, oldest name first; names with a dot first are left out."""
+        """Return name and content of at most `limit` files, least name first; names with a dot first are left out.
+
+        At most 32 MiB at once. What is no regular file, or is larger than 8 MiB, comes without content: the caller
+        refuses and removes it like any other nonsense.
+        """
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Remove files and whole directories; what is not there is no error."""
+        """Remove files and whole directories; what is not there is no error. All are tried, whatever fails."""
 
 
 class LocalHands:
@@ -75,7 +88,7 @@ class LocalHands:
     def __init__(self, work_dir: str, *, exclusive: bool = True) -> None:
         self._lock: int | None = None
         try:
-            Path(work_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directories(Path(work_dir))
             if exclusive:
                 self._lock = _locked(f"{work_dir}/.lock")
         except BlockingIOError as exc:
@@ -93,10 +106,11 @@ class LocalHands:
 
     def run(self, argv: Sequence[str], timeout: float, *, guarded: bool = False) -> CommandResult:
         """See `Hands.run`."""
+        name = Path(argv[0]).name
         lock = self._lock
         if guarded and lock is None:
             raise SiteError(
-                f"{Path(argv[0]).name} is run only by the gateway that holds the work directory's lock"
+                f"{name} is run only by the gateway that holds the work directory's lock"
             )
         try:
             done = subprocess.run(
@@ -107,17 +121,17 @@ class LocalHands:
                 env=clean_environment(),
                 cwd="/",
                 pass_fds=(lock,) if guarded and lock is not None else (),
+                start_new_session=True,  # a terminal's Ctrl-C ends the gateway, not a submission under way
                 check=False,
             )
         except subprocess.TimeoutExpired as exc:
-            raise SiteError(f"{Path(argv[0]).name} gave no answer in {timeout:g} s") from exc
+            said = _text(exc.stderr or b"").strip().splitlines()
+            raise SiteError(
+                f"{name} gave no answer in {timeout:g} s{f': {said[-1]}' if said else ''}"
+            ) from exc
         except OSError as exc:
             raise SiteError(f"cannot run {argv[0]}: {exc.strerror}") from exc
-        return CommandResult(
-            done.returncode,
-            done.stdout.decode(errors="replace"),
-            done.stderr.decode(errors="replace"),
-        )
+        return CommandResult(done.returncode, _text(done.stdout), _text(done.stderr))
 
     def write_files(self, files: Sequence[tuple[str, bytes]]) -> None:
         """See `Hands.write_files`."""
@@ -127,72 +141,62 @@ class LocalHands:
             except OSError as exc:
                 raise SiteError(f"cannot write {path}: {exc.strerror}") from exc
 
-    def read_file(self, path: str, offset: int = 0, length: int = 1 << 20) -> bytes | None:
+    def read_file(self, path: str, offset: int = 0, length: int = _PIECE) -> bytes | None:
         """See `Hands.read_file`."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+            fd = _opened(path)
+            if fd is None:
+                return None
+            try:
+                return os.pread(fd, max(0, min(length, _PIECE)), offset)
+            finally:
+                os.close(fd)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:
             raise SiteError(f"cannot read {path}: {exc.strerror}") from exc
-        try:
-            return os.pread(fd, min(length, 1 << 20), offset)
-        except OSError as exc:
-            raise SiteError(f"cannot read {path}: {exc.strerror}") from exc
-        finally:
-            os.close(fd)
 
     def size(self, path: str) -> int | None:
         """See `Hands.size`."""
         try:
-            return os.lstat(path).st_size
-        except FileNotFoundError:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:
             raise SiteError(f"cannot look at {path}: {exc.strerror}") from exc
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def scan(self, directory: str, limit: int) -> list[tuple[str, bytes]]:
         """See `Hands.scan`."""
         try:
-            names = sorted(name for name in os.listdir(directory) if not name.startswith("."))[
-                :limit
-            ]
+            names = sorted(name for name in os.listdir(directory) if not name.startswith("."))
         except FileNotFoundError:
             return []
         except OSError as exc:
             raise SiteError(f"cannot list {directory}: {exc.strerror}") from exc
-        found = []
+        found: list[tuple[str, bytes]] = []
+        room = _SCAN
         for name in names:
-            data = self._whole(f"{directory}/{name}")
-            if data is not None:
-                found.append((name, data))
-        return found
-
-    def _whole(self, path: str, most: int = 8 << 20) -> bytes | None:
-        pieces: list[bytes] = []
-        total = 0
-        while total < most:
-            piece = self.read_file(path, total)
-            if piece is None:
-                return None
-            if not piece:
+            if len(found) >= limit or room <= 0:
                 break
-            pieces.append(piece)
-            total += len(piece)
-        return b"".join(pieces)
+            try:
+                data = _whole(f"{directory}/{name}")
+            except OSError:  # one that cannot be read now holds up no other
+                continue
+            found.append((name, data))
+            room -= len(data)
+        return found
 
     def remove(self, paths: Sequence[str]) -> None:
         """See `Hands.remove`."""
+        failed: SiteError | None = None
         for path in paths:
             try:
-                if os.path.isdir(path) and not os.path.islink(path):
-                    shutil.rmtree(path)
-                else:
-                    os.unlink(path)
-            except FileNotFoundError:
-                continue
+                remove_tree(path)
             except OSError as exc:
-                raise SiteError(f"cannot remove {path}: {exc.strerror}") from exc
+                failed = failed or SiteError(f"cannot remove {path}: {exc.strerror}")
+        if failed is not None:
+            raise failed
 
 
 def _locked(path: str) -> int:
@@ -216,8 +220,38 @@ def clean_environment() -> Mapping[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", "TZ": "UTC", **kept}
 
 
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def _opened(path: str) -> int | None:
+    """Open a regular file for reading, following no link at its end; None for anything else."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a device may act, so look first
+        return None
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _whole(path: str) -> bytes:
+    fd = _opened(path)
+    if fd is None:
+        return b""
+    with os.fdopen(fd, "rb") as file:
+        data = file.read(_LARGEST + 1)
+    return data if len(data) <= _LARGEST else b""
+
+
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Write a file beside its place and rename it.
+
+    It is not synced to disk. A power cut can lose only what is made again or asked for again: the files of a job are
+    written anew at every attempt to submit it, nodes ask again for grants that do not come. Closing (NFS) or a reader on
+    another machine (Lustre) brings it to the server. What must outlive a power cut is in the database.
+    """
+    make_directories(path.parent)
     temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex}")
     fd = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600

@@ -1,25 +1,22 @@
-"""The hands of a site in a child process of another user, one JSON line a request and an answer.
+"""The hands of a site in a child process of another user.
 
-The daemon starts the configured command (`sudo -n -u ctsjob -- cts-helper`, say), which calls `serve`. The
-line protocol carries data only: neither side can make the other run anything but the operations of `Hands`.
+The daemon starts the configured command (`sudo -n -u ctsjob -- cts-helper`, say), which calls `gateway.slurm.serve`. The
+line protocol carries data only: neither side can make the other run anything but the operations of `Hands`, and what
+the child says is checked like anybody's words.
 """
 
 from __future__ import annotations
 
 import base64
-import json
-import os
-import subprocess
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
-from typing import IO, Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from gateway.errors import SiteError
-from gateway.slurm.hands import CommandResult, LocalHands, clean_environment
+from gateway.slurm.child import Child
+from gateway.slurm.hands import CommandResult
 
-_COMMANDS = ("sbatch", "scancel", "squeue", "sacct", "scontrol", "sinfo", "sacctmgr", "apptainer")
+T = TypeVar("T")
 
 
 class HelperHands:
@@ -33,200 +30,113 @@ class HelperHands:
         The site's work directory.
     exclusive
         Whether the helper takes the work directory's lock; see `LocalHands`.
+    start_seconds, answer_seconds
+        How long it may take to start, and to answer what is about files.
     """
 
-    def __init__(self, command: Sequence[str], work_dir: str, *, exclusive: bool = True) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        work_dir: str,
+        *,
+        exclusive: bool = True,
+        start_seconds: float = 30,
+        answer_seconds: float = 120,
+    ) -> None:
         self._command = [*command, *([] if exclusive else ["--check"]), work_dir]
+        self._start_seconds = start_seconds
+        self._answer_seconds = answer_seconds
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._waiting: dict[int, Future[Any]] = {}
-        self._next = 0
+        self._child: Child | None = None
+        self._closed = False
 
     def close(self) -> None:
-        """End the child by closing its input; what it is doing it ends first."""
+        """End the child; what it is doing it ends first. No other is started."""
         with self._lock:
-            process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            child, self._child, self._closed = self._child, None, True
+        if child is not None:
+            child.end()
 
     def run(self, argv: Sequence[str], timeout: float, *, guarded: bool = False) -> CommandResult:
         """See `Hands.run`."""
-        answer = self._call("run", [list(argv), timeout, guarded], timeout + 10)
-        return CommandResult(answer[0], answer[1], answer[2])
+        return self._call("run", [list(argv), timeout, guarded], _result, timeout + 10)
 
     def write_files(self, files: Sequence[tuple[str, bytes]]) -> None:
         """See `Hands.write_files`."""
-        self._call("write_files", [[path, base64.b64encode(data).decode()] for path, data in files])
+        packed = [[path, base64.b64encode(data).decode()] for path, data in files]
+        self._call("write_files", packed, _nothing)
 
     def read_file(self, path: str, offset: int = 0, length: int = 1 << 20) -> bytes | None:
         """See `Hands.read_file`."""
-        answer = self._call("read_file", [path, offset, length])
-        return None if answer is None else base64.b64decode(answer)
+        return self._call("read_file", [path, offset, length], lambda a: _piece(a, length))
 
     def size(self, path: str) -> int | None:
         """See `Hands.size`."""
-        answer = self._call("size", [path])
-        return None if answer is None else int(answer)
+        return self._call("size", [path], _size)
 
     def scan(self, directory: str, limit: int) -> list[tuple[str, bytes]]:
         """See `Hands.scan`."""
-        return [
-            (str(name), base64.b64decode(data))
-            for name, data in self._call("scan", [directory, limit])
-        ]
+        return self._call("scan", [directory, limit], lambda a: _files(a, limit))
 
     def remove(self, paths: Sequence[str]) -> None:
         """See `Hands.remove`."""
-        self._call("remove", list(paths), 600)
+        self._call("remove", list(paths), _nothing, 600)
 
-    def _call(self, operation: str, arguments: list[Any], timeout: float = 120) -> Any:
-        future: Future[Any] = Future()
+    def _call(
+        self,
+        operation: str,
+        arguments: list[Any],
+        read: Callable[[Any], T],
+        timeout: float | None = None,
+    ) -> T:
+        answer = self._running().call(operation, arguments, timeout or self._answer_seconds)
+        try:
+            return read(answer)
+        except (TypeError, ValueError) as exc:
+            raise SiteError(
+                f"the site's helper gave a wrong answer to {operation}: {str(answer)[:100]}"
+            ) from exc
+
+    def _running(self) -> Child:
         with self._lock:
-            process = self._start()
-            self._next += 1
-            number = self._next
-            self._waiting[number] = future
-            try:
-                assert process.stdin is not None
-                process.stdin.write(json.dumps([number, operation, arguments]) + "\n")
-                process.stdin.flush()
-            except OSError as exc:
-                self._waiting.pop(number, None)
-                self._process = None
-                raise SiteError(f"the site's helper has gone: {exc.strerror}") from exc
-        try:
-            return future.result(timeout)
-        except FutureTimeout as exc:
-            raise SiteError(
-                f"the site's helper gave no answer to {operation} in {timeout:g} s"
-            ) from exc
-        finally:
-            self._waiting.pop(number, None)
-
-    def _start(self) -> subprocess.Popen[str]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        try:
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                env=clean_environment(),
-                cwd="/",
-            )
-        except OSError as exc:
-            raise SiteError(
-                f"cannot start the site's helper {self._command[0]}: {exc.strerror}"
-            ) from exc
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        if first != "ready\n":
-            process.kill()
-            said = process.communicate()[1].strip()
-            raise SiteError(
-                f"the site's helper did not start: {said or first.strip() or 'it said nothing'}"
-            )
-        self._process = process
-        threading.Thread(target=self._read, args=(process,), name="helper", daemon=True).start()
-        threading.Thread(target=_drain, args=(process,), name="helper-errors", daemon=True).start()
-        return process
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            number, ok, answer = json.loads(line)
-            future = self._waiting.pop(number, None)
-            if future is None:
-                continue
-            if ok:
-                future.set_result(answer)
-            else:
-                future.set_exception(SiteError(str(answer)))
-        process.wait()
-        for number in list(self._waiting):
-            lost = self._waiting.pop(number, None)
-            if lost is not None and not lost.done():
-                lost.set_exception(SiteError("the site's helper died"))
+            if self._closed:
+                raise SiteError("the gateway is ending; nothing is done at the site any more")
+            if self._child is None or not self._child.alive:
+                self._child = Child(self._command, self._start_seconds)
+            return self._child
 
 
-def _drain(process: subprocess.Popen[str]) -> None:
-    assert process.stderr is not None
-    for _ in process.stderr:
-        pass
+def _result(answer: Any) -> CommandResult:
+    code, out, err = answer
+    if not (isinstance(code, int) and isinstance(out, str) and isinstance(err, str)):
+        raise TypeError("not a command's result")
+    return CommandResult(code, out, err)
 
 
-def serve(work_dir: str, source: IO[str], sink: IO[str], *, exclusive: bool = True) -> int:
-    """Answer requests from `source` on `sink` until `source` ends; returns the exit code.
-
-    Raises
-    ------
-    SiteError
-        When the work directory cannot be used.
-    """
-    os.umask(0o077)
-    hands = LocalHands(work_dir, exclusive=exclusive)
-    write_lock = threading.Lock()
-
-    def answer(number: int, operation: str, arguments: list[Any]) -> None:
-        try:
-            reply = [number, True, _perform(hands, work_dir, operation, arguments)]
-        except SiteError as exc:
-            reply = [number, False, str(exc)]
-        except (TypeError, ValueError, AttributeError, IndexError) as exc:
-            reply = [number, False, f"the helper was asked wrongly: {exc}"]
-        with write_lock:
-            sink.write(json.dumps(reply) + "\n")
-            sink.flush()
-
-    sink.write("ready\n")
-    sink.flush()
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        for line in source:
-            number, operation, arguments = json.loads(line)
-            pool.submit(answer, number, operation, arguments)
-    hands.close()
-    return 0
+def _nothing(answer: Any) -> None:
+    if answer is not None:
+        raise TypeError("not nothing")
 
 
-def _perform(hands: LocalHands, work_dir: str, operation: str, arguments: list[Any]) -> Any:
-    if operation == "run":
-        argv, timeout, guarded = arguments
-        if os.path.basename(argv[0]) not in _COMMANDS:
-            raise SiteError(
-                f"{argv[0]} is not among the commands of a site: {', '.join(_COMMANDS)}"
-            )
-        done = hands.run(argv, timeout, guarded=bool(guarded))
-        return [done.returncode, done.stdout, done.stderr]
-    if operation == "write_files":
-        hands.write_files(
-            [(_inside(work_dir, path), base64.b64decode(data)) for path, data in arguments]
-        )
-        return None
-    if operation == "read_file":
-        data = hands.read_file(
-            _inside(work_dir, arguments[0]), int(arguments[1]), int(arguments[2])
-        )
-        return None if data is None else base64.b64encode(data).decode()
-    if operation == "size":
-        return hands.size(_inside(work_dir, arguments[0]))
-    if operation == "scan":
-        found = hands.scan(_inside(work_dir, arguments[0]), int(arguments[1]))
-        return [[name, base64.b64encode(data).decode()] for name, data in found]
-    if operation == "remove":
-        hands.remove([_inside(work_dir, path) for path in arguments])
-        return None
-    raise SiteError(f"no such operation: {operation}")
+def _size(answer: Any) -> int | None:
+    if answer is not None and (not isinstance(answer, int) or answer < 0):
+        raise TypeError("not a size")
+    return answer
 
 
-def _inside(work_dir: str, path: str) -> str:
-    clean = os.path.normpath(path)
-    if not clean.startswith(os.path.normpath(work_dir) + "/"):
-        raise SiteError(f"{path} is not below the work directory {work_dir}")
-    return clean
+def _piece(answer: Any, length: int) -> bytes | None:
+    data = None if answer is None else base64.b64decode(answer, validate=True)
+    if data is not None and len(data) > length:
+        raise ValueError("more than was asked for")
+    return data
+
+
+def _files(answer: Any, limit: int) -> list[tuple[str, bytes]]:
+    found = [(name, base64.b64decode(data, validate=True)) for name, data in answer]
+    # Names become paths below the directory that was asked for, and nowhere else.
+    if len(found) > limit or any(
+        not isinstance(name, str) or "/" in name or name.startswith(".") or not name
+        for name, _ in found
+    ):
+        raise ValueError("not files of one directory")
+    return found
