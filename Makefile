@@ -1,5 +1,5 @@
 # make demo: a real job from S3 to S3 on a dev cluster.   make test: everything.   Both set up what they need.
-.PHONY: venv up demo test lint unit cluster bench down
+.PHONY: venv up demo test lint docs unit cluster bench down
 
 venv:
 	@deploy/bootstrap
@@ -10,12 +10,18 @@ up: venv
 demo: up
 	@deploy/demo
 
-test: lint unit cluster
+test: lint docs unit cluster
 
 lint: venv
 	.venv/bin/ruff check gateway slurm_templates tests deploy
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+docs: venv
+	.venv/bin/ruff check docs
+	.venv/bin/mypy docs/conf.py
+	.venv/bin/sphinx-build -E -W -q -b html docs build/docs/html
+	.venv/bin/sphinx-build -E -W -q -b man docs build/docs/man
 
 unit: venv
 	.venv/bin/pytest -q -n 2 -m "not cluster"
