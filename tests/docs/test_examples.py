@@ -1,0 +1,102 @@
+"""The examples of the documentation, run on the dev cluster as the people that they show."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import CHECKOUT, DevCluster
+from tests.docs.pages import Page, all_pages
+from tests.docs.shell import Names, Player, Shell, alike
+
+pytestmark = pytest.mark.cluster
+
+_IMAGES = ("checksum", "fail", "sleep")
+_NEW_IMAGE = "lab/align"  # an image that nobody has approved yet
+_AT_ONE_TIME = 3
+_MARK = "\x1e"
+
+
+def _has(page: Page, language: str) -> bool:
+    return any(b.language == language and "skip" not in b.options for b in page.blocks())
+
+
+CONSOLE = [page for page in all_pages() if _has(page, "console")]
+PYTHON = [page for page in all_pages() if _has(page, "python")]
+
+
+@pytest.fixture(scope="module")
+def fixed(site: DevCluster) -> Mapping[str, str]:
+    """What the pages' addresses and the new image are at this cluster."""
+    facts = json.loads(site.tool("env").stdout)
+    for name in _IMAGES:
+        site.image(name)
+    new = f"{_NEW_IMAGE}-{uuid.uuid4().hex[:8]}"
+    source, target = f"{site.registry}/test/checksum:1.0", f"{site.registry}/{new}:2.1"
+    site.run("crane", "copy", "--insecure", source, target, user="root")
+    return {
+        "127.0.0.1:17107": site.registry,
+        "http://127.0.0.1:17108": facts["s3_endpoint"],
+        _NEW_IMAGE: new,
+    }
+
+
+@pytest.fixture(scope="module")
+def played(
+    site: DevCluster, fixed: Mapping[str, str], request: pytest.FixtureRequest
+) -> Iterator[Mapping[str, Future[int]]]:
+    """The pages of the tests that were chosen, some at one time: most of it is waiting for Slurm."""
+
+    def shell_of(user: str) -> Shell:
+        tool = [str(CHECKOUT / "deploy/devcluster"), *site.options]
+        if user == "host":
+            return Shell([], f"cd {CHECKOUT}", {"CTS_CLUSTER": site.options[1]})
+        return Shell([*tool, "exec", "--user", user, "--"])
+
+    chosen: dict[str, Page] = {}
+    for item in request.session.items:
+        page = item.callspec.params.get("page") if hasattr(item, "callspec") else None
+        if isinstance(page, Page) and item.name.startswith("test_the_console_examples"):
+            chosen[page.name] = page
+    with ThreadPoolExecutor(_AT_ONE_TIME) as pool:
+        yield {
+            name: pool.submit(Player(page, Names(fixed), shell_of).play)
+            for name, page in chosen.items()
+        }
+
+
+@pytest.mark.parametrize("page", CONSOLE, ids=lambda page: page.name)
+def test_the_console_examples_of_a_page_print_what_it_says(
+    page: Page, played: Mapping[str, Future[int]]
+) -> None:
+    assert played[page.name].result() > 0
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
+def test_the_python_examples_of_a_page_print_what_it_says(
+    page: Page, site: DevCluster, fixed: Mapping[str, str]
+) -> None:
+    names = Names(fixed)
+    blocks = [b for b in page.blocks() if b.language == "python" or "output" in b.options]
+    lines: list[str] = []
+    for block in blocks:
+        if block.language == "python":
+            # Each line keeps its number, for tracebacks; the mark stands where the fence ends.
+            lines += [""] * (block.line - len(lines)) + block.text.splitlines()
+            lines.append(f"print({_MARK!r}, flush=True)")
+    script = names.real("\n".join(lines))
+    done = site.run("/opt/cts/bin/python", "-", text=script, check=False)
+    assert done.returncode == 0, f"{page.name}: {done.stderr}"
+    pieces = iter(done.stdout.split(f"{_MARK}\n"))
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.language == "python":
+            shown = after is not None and after.language != "python"
+            expected = after.text if after is not None and shown else ""
+            printed = next(pieces)
+            assert alike(names.real(expected).splitlines(), printed.splitlines()), (
+                f"{block.place}\n-- the page:\n{expected}\n-- printed:\n{printed}"
+            )
