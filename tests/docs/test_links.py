@@ -56,6 +56,16 @@ def test_a_file_of_the_project_that_is_named_exists(page: Page) -> None:
         assert (CHECKOUT / name).exists(), name
 
 
+def test_the_files_of_rooms_that_the_design_names_exist() -> None:
+    rooms = [path.name for path in (CHECKOUT / "gateway").iterdir() if path.is_dir()]
+    text = Page.read("docs/design.md").text
+    lists = re.findall(rf"\b((?:{'|'.join(rooms)})/\w+\.py(?:, \w+\.py)*)", text)
+    assert len(lists) > 20
+    for room, names in (each.split("/", 1) for each in lists):
+        for name in names.split(", "):
+            assert (CHECKOUT / "gateway" / room / name).is_file(), f"{room}/{name}"
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     text = Page.read("docs/index.md").text
     listed = {line for line in text.splitlines() if re.fullmatch(r"[a-z/-]+", line)}
