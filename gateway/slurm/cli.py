@@ -23,6 +23,7 @@ _SUBMIT_SECONDS = 180.0
 _GONE = re.compile(
     r"Invalid job id|already completing or completed|job has already finished", re.IGNORECASE
 )
+_PREFIX = re.compile(r"^(?:\w+: error: |slurm_load_\w+ error: )")
 _ID_BATCH = 200
 
 
@@ -98,11 +99,11 @@ class CliBackend:
         """See `SlurmBackend.cancel`."""
         for start in range(0, len(slurm_job_ids), _ID_BATCH):
             done = self._run("scancel", *slurm_job_ids[start : start + _ID_BATCH])
-            bad = [
-                line for line in done.stderr.splitlines() if line.strip() and not _GONE.search(line)
-            ]
-            if done.returncode != 0 and bad:
-                raise SiteError(f"scancel: {bad[-1]}")
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            bad = [line for line in lines if not _GONE.search(line)]
+            if done.returncode < 0 or (done.returncode > 0 and (bad or not lines)):
+                said = bad[-1].removeprefix("scancel: error: ") if bad else ""
+                raise SiteError(f"scancel: {said or f'exit code {done.returncode}'}")
 
     def limits(self) -> Limits:
         """See `SlurmBackend.limits`."""
@@ -111,8 +112,4 @@ class CliBackend:
 
 def _last(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (
-        lines[-1].removeprefix("sbatch: error: ").removeprefix("slurm_load_jobs error: ")
-        if lines
-        else ""
-    )
+    return _PREFIX.sub("", lines[-1]) if lines else ""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateSyntaxError,
+)
 
 import slurm_templates
 from gateway.errors import ConfigError
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}", re.ASCII)
-_PATH = re.compile(r"/[A-Za-z0-9_.+%/-]{0,1023}", re.ASCII)
+_PATH = re.compile(r"/[A-Za-z0-9_.+/-]{0,1023}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_ENDING = ".sbatch.j2"
 
 
 @dataclass(frozen=True)
@@ -38,26 +47,65 @@ class ScriptValues:
 
 
 def render(template: str, values: ScriptValues) -> str:
-    """Render a template of `slurm_templates/` (or a site's own, by an absolute path ending in .j2).
+    """Render a template of `slurm_templates/` (or a site's own, by an absolute path).
 
     Raises
     ------
     ConfigError
-        When the template is not there.
+        When the template is not there, cannot be read, or renders to something that is no batch script; it names
+        the file and, where there is one, the line.
     ValueError
         When a value does not have its pattern: nothing is rendered then.
     """
     _check(values)
-    folder, name = _locate(template)
+    path = template_path(template)
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(path.parent),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - not HTML; every value has a strict pattern
     )
-    return environment.get_template(name).render(v=values)
+    try:
+        script = environment.get_template(path.name).render(v=values)
+    except TemplateSyntaxError as exc:
+        raise ConfigError(
+            f"template {exc.filename or path}, line {exc.lineno}: {exc.message}"
+        ) from exc
+    except TemplateNotFound as exc:
+        raise ConfigError(f"template {path} wants {exc.name}, which is not beside it") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"template {path} is not UTF-8: {exc}") from exc
+    except OSError as exc:
+        raise ConfigError(f"template {path} cannot be read: {exc.strerror}") from exc
+    except Exception as exc:
+        # A template is a site's own program: what it may raise has no list.
+        line = _line_of(exc, path)
+        raise ConfigError(f"template {path}, line {line}: {exc}") from exc
+    _check_script(path, script)
+    return script
+
+
+def _line_of(exc: BaseException, path: Path) -> int | str:
+    """Find the line of the template where an error came up: Jinja puts it into the traceback."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return next((f.lineno or "?" for f in reversed(frames) if f.filename == str(path)), "?")
+
+
+def _check_script(path: Path, script: str) -> None:
+    """See that sbatch will take it: ASCII (it is written so), an interpreter, lines that end."""
+    if not script.startswith("#!/"):
+        raise ConfigError(
+            f"template {path}, line 1: a batch script begins with #! and an interpreter"
+        )
+    for number, line in enumerate(script.split("\n"), 1):
+        if not line.isascii() or not line.replace("\t", "").isprintable():
+            raise ConfigError(
+                f"template {path}: line {number} of its script is not plain ASCII: {line!r}"
+            )
+    if not script.endswith("\n"):
+        raise ConfigError(f"template {path}: its script does not end with a line's end")
 
 
 def template_path(template: str) -> Path:
@@ -68,25 +116,21 @@ def template_path(template: str) -> Path:
     ConfigError
         When there is none of that name.
     """
-    folder, name = _locate(template)
-    return Path(folder) / name
-
-
-def _locate(template: str) -> tuple[str, str]:
-    path = (
-        Path(template)
-        if template.startswith("/")
-        else Path(slurm_templates.__path__[0]) / f"{template}.sbatch.j2"
-    )
-    if not path.is_file():
-        known = sorted(
-            p.name.removesuffix(".sbatch.j2")
-            for p in Path(slurm_templates.__path__[0]).glob("*.sbatch.j2")
+    folder = Path(slurm_templates.__path__[0])
+    if template.startswith("/"):
+        path = Path(template)
+    elif _NAME.fullmatch(template):
+        path = folder / f"{template}{_ENDING}"
+    else:
+        raise ConfigError(
+            f"template {template!r} is neither a name (letters, digits, - and _) nor an absolute path"
         )
+    if not path.is_file():
+        known = sorted(found.name.removesuffix(_ENDING) for found in folder.glob(f"*{_ENDING}"))
         raise ConfigError(
             f"template {template!r} is not there; known: {', '.join(known)}, or an absolute path"
         )
-    return str(path.parent), path.name
+    return path
 
 
 def _check(values: ScriptValues) -> None:
