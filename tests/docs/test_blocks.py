@@ -14,7 +14,7 @@ from gateway.jobs.model import parse_job_input, refuse_unsupported
 from tests.docs.pages import Block, all_pages
 from tests.docs.shell import examples
 
-MOST_SKIPPED = 10
+MOST_SKIPPED = 6
 OPTIONS = {
     "console": {"user", "host", "skip"},
     "yaml": {"file", "part"},
