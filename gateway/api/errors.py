@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gateway import wire
 from gateway.errors import AppCode, ErrorDetail, GatewayError, SiteError, StoreError
@@ -64,6 +65,15 @@ def bug_response(request: Request) -> JSONResponse:
     )
 
 
+def stopping_response(request: Request) -> JSONResponse:
+    """Build the answer to a request that the daemon's end cut short."""
+    return error_response(
+        request,
+        503,
+        "The gateway is being stopped; ask again when it is back, and look what was done.",
+    )
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers."""
 
@@ -86,16 +96,19 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _http(request: Request, exc: HTTPException) -> Response:
         code = {404: AppCode.NOT_FOUND, 405: AppCode.UNSUPPORTED}.get(exc.status_code)
+        allowed = _methods(request)
         messages = {
             404: f"There is nothing at {request.url.path}; /openapi.json lists what there is.",
-            405: f"{request.method} is not supported at {request.url.path}; /openapi.json lists what is.",
+            405: f"{request.method} is not supported at {request.url.path}; {', '.join(allowed)} {'are' if len(allowed) > 1 else 'is'}.",
         }
         if code is None and exc.status_code < 500:
             code = AppCode.ILLEGAL_PARAMETER
         response = error_response(
             request, exc.status_code, messages.get(exc.status_code, str(exc.detail)), code
         )
-        response.headers.update(exc.headers or {})  # Allow, of a 405
+        response.headers.update(exc.headers or {})
+        if exc.status_code == 405:
+            response.headers["Allow"] = ", ".join(allowed)
         return response
 
     @app.exception_handler(SiteError)
@@ -111,3 +124,12 @@ def install(app: FastAPI) -> None:
         return error_response(
             request, 503, "The gateway's database does not answer as it should; try again later."
         )
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that there are at a path: of all its routes, not of the first alone."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))

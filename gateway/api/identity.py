@@ -1,68 +1,96 @@
-"""Who is at the other end of the Unix socket: SO_PEERCRED, then the system's user and group database."""
+"""Who asks: the kernel's word for the uid at the other end, then the system's user and group database."""
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import os
 import pwd
-import socket
-import struct
-import sys
-import uuid
-from typing import Any
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
 
-import h11
 from starlette.requests import Request
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gateway.api.errors import error_body
 from gateway.config import RolesSection
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.caller import Caller
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred of socket(7): pid, uid, gid
+_FRESH = 60.0  # seconds
+_MOST = 10_000  # users kept
 
 
-class PeerProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, which also notes the peer's credentials in the state of each request."""
+class Names(Protocol):
+    """The system's users and groups (NSS)."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Ask the kernel who connected."""
-        super().connection_made(transport)
-        peer: socket.socket | None = transport.get_extra_info("socket")
-        if peer is not None and peer.family == socket.AF_UNIX:
-            raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            pid, uid, gid = _CREDENTIALS.unpack(raw)
-            self.app_state = {**self.app_state, "peer": (pid, uid, gid)}
+    def user(self, uid: int) -> str:
+        """Return a user's name; KeyError where the uid has none."""
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP with the protocol's body too; called while the parser's exception is handled."""
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.close()  # an answer has begun; there is no place for another
-            return
-        exc = sys.exception()
-        status = exc.error_status_hint if isinstance(exc, h11.RemoteProtocolError) else 400
-        identifier = uuid.uuid4().hex
-        message = f"{msg.rstrip('.')}: {exc}." if exc is not None else msg
-        code = AppCode.ILLEGAL_PARAMETER if status < 500 else None
-        body = error_body(status, message, identifier, code).model_dump_json(exclude_none=True)
-        headers = [
-            ("content-type", "application/json"),
-            ("content-length", str(len(body.encode()))),
-            ("x-request-id", identifier),
-            ("connection", "close"),
-        ]
-        for event in (
-            h11.Response(status_code=status, headers=headers),
-            h11.Data(data=body.encode()),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+    def groups(self, user: str, gid: int) -> list[int]:
+        """Return the gids of a user, `gid` among them."""
+
+    def group(self, gid: int) -> str:
+        """Return a group's name; KeyError where the gid has none."""
 
 
-def caller_of(request: Request, roles: RolesSection) -> Caller:
+class SystemNames:
+    """NSS as this machine has it: files, LDAP, sssd."""
+
+    def user(self, uid: int) -> str:
+        """Return a user's name."""
+        return pwd.getpwuid(uid).pw_name
+
+    def groups(self, user: str, gid: int) -> list[int]:
+        """Return the gids of a user."""
+        return os.getgrouplist(user, gid)
+
+    def group(self, gid: int) -> str:
+        """Return a group's name."""
+        return grp.getgrgid(gid).gr_name
+
+
+class Directory:
+    """Users by uid. Answers are kept a minute: with LDAP, a user in hundreds of groups costs hundreds of questions.
+
+    A change of somebody's groups is therefore seen a minute later at most.
+    """
+
+    def __init__(
+        self, names: Names | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._names = names or SystemNames()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[tuple[int, int], tuple[float, str, frozenset[str]]] = {}
+
+    def find(self, uid: int, gid: int) -> tuple[str, frozenset[str]]:
+        """Return the name and the groups of a user whose process has this uid and gid.
+
+        Raises
+        ------
+        KeyError
+            When the uid has no name.
+        """
+        with self._lock:
+            kept = self._known.get((uid, gid))
+        if kept is not None and self._clock() - kept[0] < _FRESH:
+            return kept[1], kept[2]
+        user = self._names.user(uid)
+        groups = frozenset(self._group(number) for number in self._names.groups(user, gid))
+        with self._lock:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[uid, gid] = (self._clock(), user, groups)
+        return user, groups
+
+    def _group(self, gid: int) -> str:
+        try:
+            return self._names.group(gid)
+        except KeyError:
+            return str(gid)
+
+
+def caller_of(request: Request, roles: RolesSection, directory: Directory) -> Caller:
     """Identify the caller of a request.
 
     Raises
@@ -78,18 +106,10 @@ def caller_of(request: Request, roles: RolesSection) -> Caller:
         )
     pid, uid, gid = peer
     try:
-        user = pwd.getpwuid(uid).pw_name
+        user, groups = directory.find(uid, gid)
     except KeyError as exc:
         raise GatewayError(
             AppCode.INVALID_USER, f"The uid {uid} has no user name on this machine."
         ) from exc
-    groups = frozenset(_group_name(number) for number in os.getgrouplist(user, gid))
     admin = user in roles.admin_users or bool(groups & set(roles.admin_groups))
     return Caller(user, uid, groups, admin, f"uid={uid} pid={pid}")
-
-
-def _group_name(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)

@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Query
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from gateway import wire
+from gateway.api.bodies import Bodies
 from gateway.api.params import (
-    MAX_BODY,
     JobId,
     Limit,
     Number,
@@ -37,32 +36,17 @@ async def submit(request: Request) -> wire.JobId:
             "Idempotency-Key: this gateway does not keep such keys yet; leave the header out, and after a lost "
             "answer look for the job with GET /jobs.",
         )
-    body = await _body(request)
     state = request.app.state
     if not hasattr(state, "submissions"):
         state.submissions = CapacityLimiter(_SUBMISSIONS)
-    return await to_thread.run_sync(_submit, request, body, limiter=state.submissions)
+    bodies: Bodies = state.bodies
+    async with bodies.read(request, caller_of(request).user) as body:
+        return await to_thread.run_sync(_submit, request, body, limiter=state.submissions)
 
 
 def _submit(request: Request, body: bytes) -> wire.JobId:
     job_id = services_of(request).jobs.submit(caller_of(request), load_json(body))
     return wire.JobId(job_id=str(job_id))
-
-
-async def _body(request: Request) -> bytes:
-    too_large = HTTPException(
-        413, f"The body is over {MAX_BODY >> 20} MiB; split the work over several jobs."
-    )
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
-        raise too_large
-    pieces, total = [], 0
-    async for piece in request.stream():
-        total += len(piece)
-        if total > MAX_BODY:
-            raise too_large
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 def jobs(
@@ -143,7 +127,7 @@ def log(
     def pieces() -> Iterator[bytes]:
         sent = len(first.data)
         yield first.data
-        while sent < total:
+        while sent < total and not request.state.head:
             want = min(_PIECE, total - sent)
             piece = service.log(caller, job_id, number, stream, seek + sent, want).data
             if not piece:

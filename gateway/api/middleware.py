@@ -1,7 +1,8 @@
-"""Around every request: its id, its line in the log, and what is answered when all else failed."""
+"""Around every request: its id, HEAD, its line in the log, and what is answered when all else failed."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 
@@ -10,13 +11,16 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.errors import bug_response
+from gateway.api.errors import bug_response, stopping_response
 
 log = structlog.get_logger()
 
 
-class RequestIds:
-    """Gives each request an id, which stands in its answer (X-Request-ID) and in all that is logged for it."""
+class Requests:
+    """Gives each request an id, which stands in its answer (X-Request-ID) and in all that is logged for it.
+
+    HEAD is served wherever GET is (RFC 9110, 9.1): the application sees a GET, and the server leaves the body out.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,7 +35,13 @@ class RequestIds:
         state["request_id"] = identifier
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=identifier)
-        status = 0
+        method = scope["method"]
+        state["head"] = method == "HEAD"
+        if state["head"]:
+            scope = {**scope, "method": "GET"}
+        # As it was sent, percent-encoded: no control character of a caller's gets into the log.
+        path = scope.get("raw_path", b"").decode("ascii", "replace")[:500]
+        status, gone = 0, False
         begin = time.monotonic()
 
         async def numbered(message: Message) -> None:
@@ -41,25 +51,26 @@ class RequestIds:
                 MutableHeaders(scope=message)["X-Request-ID"] = identifier
             await send(message)
 
-        # As it was sent, percent-encoded: no control character of a caller's gets into the log.
-        path = scope.get("raw_path", b"").decode("ascii", "replace")
         try:
             await self._app(scope, receive, numbered)
         except ClientDisconnect:
-            log.info("api.gone", method=scope["method"], path=path)
+            gone = True
+        except asyncio.CancelledError:  # the daemon ends, and this took longer than it waits
+            if not status:
+                await stopping_response(Request(scope))(scope, receive, numbered)
         except Exception:
-            log.exception("api.bug", method=scope["method"], path=path)
-            if status:
-                raise  # too late for another answer: the connection is closed
-            await bug_response(Request(scope))(scope, receive, numbered)
+            log.exception("api.bug", method=method, path=path)
+            if not status:
+                await bug_response(Request(scope))(scope, receive, numbered)
+            # Else it is too late for another answer: the server closes the connection, for this one has no end.
         finally:
             caller = state.get("caller")
-            plain = scope["method"] == "GET" and 0 < status < 400
+            plain = method in ("GET", "HEAD") and 0 < status < 400
             (log.debug if plain else log.info)(
-                "api.request",
-                method=scope["method"],
+                "api.gone" if gone else "api.request",
+                method=method,
                 path=path,
-                status=status,
+                status=status or None,
                 user=caller.user if caller is not None else None,
                 ms=round((time.monotonic() - begin) * 1000, 1),
             )

@@ -18,7 +18,11 @@ from gateway.ids import parse_job_id
 from gateway.jobs.caller import Caller
 from gateway.jobs.services import Services
 
-MAX_BODY = 32 << 20  # bytes; 10,000 input files of the longest names are some 15 MiB
+# All query parameters of the protocol, those that no route takes yet among them.
+PROTOCOL = frozenset(
+    ["after", "before", "cluster", "crc64nvme", "cursor", "default_refdata_mount_point", "dry_run", "force"]
+    + ["image", "label", "length", "limit", "name", "refdata_id", "seek", "state", "unpack", "user"]
+)
 
 _CONTAINER = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)
 
@@ -91,7 +95,8 @@ Words = Annotated[list[str] | None, Query(description="May be there more than on
 def check_query(known: Mapping[str, bool]) -> Callable[[Request], None]:
     """Make a check that refuses query parameters that the route does not have.
 
-    A filter with a slip of the pen would else list everything, and `dry_run` would submit.
+    A filter with a slip of the pen would else list everything, and `dry_run` would submit. Clients that keep to
+    the protocol send no others, and what it has and this route has not yet is UNSUPPORTED, not a slip.
 
     Parameters
     ----------
@@ -102,13 +107,18 @@ def check_query(known: Mapping[str, bool]) -> Callable[[Request], None]:
     def check(request: Request) -> None:
         seen = Counter(name for name, _ in request.query_params.multi_items())
         for name, count in seen.items():
+            if name not in known and name in PROTOCOL:
+                raise GatewayError(
+                    AppCode.UNSUPPORTED,
+                    f"{name}: {request.method} {request.url.path} does not take this query parameter; leave it out.",
+                )
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
                 hint = f"known here: {', '.join(known)}" if known else "this route takes none"
                 if near:
                     hint = f"did you mean {near[0]!r}?"
                 raise GatewayError(
-                    AppCode.ILLEGAL_PARAMETER, f"Unknown query parameter {name[:100]!r}; {hint}"
+                    AppCode.ILLEGAL_PARAMETER, f"Unknown query parameter {name[:100]!r}; {hint}."
                 )
             if count > 1 and not known[name]:
                 raise GatewayError(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from starlette.requests import Request
+
 from gateway import wire
 from gateway.api.admin import accounting, admin_jobs
 from gateway.api.images import approve, image, images
@@ -23,6 +25,7 @@ from gateway.api.jobs import (
     submit,
 )
 from gateway.api.sites import health, ready, root, sites, whoami
+from gateway.errors import AppCode, GatewayError
 
 
 class Access(Enum):
@@ -49,6 +52,13 @@ class Route:
         """A name of its own, for OpenAPI: `get_jobs_id_status`."""
         words = self.path.replace("{", "").replace(":path}", "").replace("}", "").split("/")
         return "_".join([self.method.lower(), *(word for word in words if word)])
+
+
+def _not_yet(request: Request) -> None:
+    raise GatewayError(
+        AppCode.UNSUPPORTED,
+        f"{request.method} {request.url.path}: this gateway does not do that yet; /openapi.json lists what it does.",
+    )
 
 
 OPEN, USER, ADMIN = Access.OPEN, Access.USER, Access.ADMIN
@@ -78,4 +88,21 @@ ROUTES = (
     Route("GET", "/admin/jobs/{job_id}/container/{number}", container, ADMIN, wire.Container),
     Route("PUT", "/admin/jobs/{job_id}/cancel", cancel, ADMIN, status=204),
     Route("POST", "/admin/images/{name:path}", approve, ADMIN, wire.Image),
+)
+
+# Routes of the protocol that are not there yet: a client is told so, rather than that it has a wrong address.
+PLANNED = (
+    Route("GET", "/refdata", _not_yet, USER),
+    Route("GET", "/refdata/id/{refdata_id}", _not_yet, USER),
+    Route("GET", "/refdata/path/{path:path}", _not_yet, USER),
+    Route("DELETE", "/admin/images/{name:path}", _not_yet, ADMIN),
+    Route("GET", "/admin/jobs/{job_id}/runner_status", _not_yet, ADMIN),
+    Route("PUT", "/admin/jobs/{job_id}/meta", _not_yet, ADMIN),
+    Route("DELETE", "/admin/jobs/{job_id}/clean", _not_yet, ADMIN),
+    Route("PUT", "/admin/jobs/{job_id}/notify", _not_yet, ADMIN),
+    Route("PUT", "/admin/sites/{site}/active", _not_yet, ADMIN),
+    Route("DELETE", "/admin/sites/{site}/active", _not_yet, ADMIN),
+    Route("POST", "/admin/refdata/{path:path}", _not_yet, ADMIN),
+    Route("PUT", "/admin/refdata/{refdata_id}/{cluster}/recover", _not_yet, ADMIN),
+    Route("DELETE", "/admin/refdata/{refdata_id}/{cluster}/clean", _not_yet, ADMIN),
 )

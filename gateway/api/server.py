@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import resource
 import signal
 import socket
 import stat
@@ -11,22 +13,25 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
 import uvicorn
 from anyio import to_thread
 from fastapi import FastAPI
 
-from gateway.api.identity import PeerProtocol
+from gateway.api.connections import Limits, protocol_with
 from gateway.errors import ConfigError
 
 _BACKLOG = 1024
 _THREADS = 64  # requests that compute at one time; a slow client holds none
 _LONGEST = 107  # bytes of a socket's path, unix(7)
+_FILES = 65536  # open files that the daemon asks the system for
 
 
 class Server:
     """uvicorn on a Unix socket that every local user may connect to: the kernel says who they are.
 
-    The socket listens from here on; who connects before `serve` waits in its queue.
+    The socket listens from here on; who connects before `serve` waits in its queue. The process may open more files
+    afterwards, as far as the system lets it, and no user's connections take more than a quarter of them.
 
     Raises
     ------
@@ -34,13 +39,13 @@ class Server:
         When the socket cannot be made, or a live daemon has it.
     """
 
-    def __init__(self, app: FastAPI, path: Path) -> None:
+    def __init__(self, app: FastAPI, path: Path, limits: Limits | None = None) -> None:
         self._socket = _bind(path)
         self._path = path
         self._identity = _identity(path)
         config = uvicorn.Config(
             app,
-            http=PeerProtocol,
+            http=protocol_with(limits or Limits(per_user=min(1024, _open_files() // 4))),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -51,11 +56,17 @@ class Server:
             timeout_graceful_shutdown=5,
         )
         self._server = _Uvicorn(config)
+        _log_as_everything_else()
 
     @property
     def ready(self) -> bool:
         """Whether requests are being answered."""
         return self._server.started
+
+    @property
+    def busy(self) -> int:
+        """How many requests are under way."""
+        return len(self._server.server_state.tasks)
 
     def serve(self) -> None:
         """Serve until SIGTERM or SIGINT, or until `stop`; returns after an orderly end, whatever asked for it."""
@@ -92,6 +103,31 @@ class _Uvicorn(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await super().startup(sockets)
+
+
+class _Structlog(logging.Handler):
+    """What uvicorn says (no HTTP, a request cut short) goes where all else goes, in the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        trouble = {"exc_info": record.exc_info} if record.exc_info else {}
+        structlog.get_logger().log(
+            record.levelno, "api.http", detail=record.getMessage().strip(), **trouble
+        )
+
+
+def _log_as_everything_else() -> None:
+    logger = logging.getLogger("uvicorn.error")
+    logger.handlers = [_Structlog(logging.WARNING)]
+    logger.propagate = False
+
+
+def _open_files() -> int:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    more = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < more:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+        return more
+    return more if soft == resource.RLIM_INFINITY else soft
 
 
 def _bind(path: Path) -> socket.socket:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from gateway import wire
 from gateway.api.params import caller_of, services_of
+from gateway.api.readiness import Readiness
 
 
 def root(request: Request) -> wire.Root:
@@ -19,9 +20,10 @@ async def health() -> wire.Health:
     return wire.Health()
 
 
-def ready(request: Request, response: Response) -> wire.Ready:
-    """Check database, sites, S3 and crane; 503 when one is not well."""
-    found = services_of(request).info.ready()
+async def ready(request: Request, response: Response) -> wire.Ready:
+    """Check database, sites, S3 and crane; 503 when one is not well. An answer serves for two seconds."""
+    readiness: Readiness = request.app.state.readiness
+    found = await readiness.answer(services_of(request).info.ready)
     response.status_code = 200 if found.ready else 503
     return found
 

@@ -1,23 +1,5 @@
-"""The fake gateway, as a fixture: `fake` for a user, `fake_admin` where the caller is an admin."""
+"""The fixtures of these tests: the fake gateway, served on a socket."""
 
-from __future__ import annotations
+from tests.api.fixtures import fake, fake_admin, served, served_admin
 
-from collections.abc import Iterator
-
-import pytest
-
-from tests.api.gateway_fake import FakeGateway, serving
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeGateway]:
-    """A served gateway to which the test is an ordinary user."""
-    with serving() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def fake_admin() -> Iterator[FakeGateway]:
-    """A served gateway to which the test is an admin."""
-    with serving(admin=True) as gateway:
-        yield gateway
+__all__ = ["fake", "fake_admin", "served", "served_admin"]

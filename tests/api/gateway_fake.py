@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import pwd
 import shutil
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import structlog
+from fastapi import FastAPI
 
 from gateway import wire
 from gateway.api.app import create_app
+from gateway.api.connections import Limits
+from gateway.api.readiness import Readiness
 from gateway.api.server import Server
 from gateway.config import RolesSection
 from gateway.errors import AppCode, GatewayError
@@ -33,12 +39,19 @@ from gateway.jobs.states import Phase
 ME = pwd.getpwuid(os.getuid()).pw_name
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 IMAGE = wire.Image(
-    name="ghcr.io/kbase/checksum", digest="sha256:" + "a" * 64, tag="1.0", entrypoint=["/sum"],
-    registered_by="ada", registered_on=BEGIN,
+    name="ghcr.io/kbase/checksum",
+    digest="sha256:" + "a" * 64,
+    tag="1.0",
+    entrypoint=["/sum"],
+    registered_by="ada",
+    registered_on=BEGIN,
 )
 JOB: dict[str, Any] = {
-    "cluster": "dev", "image": "ghcr.io/kbase/checksum:1.0",
-    "input_files": ["data/a.txt", "data/b.txt"], "output_dir": "results/x", "num_containers": 2,
+    "cluster": "dev",
+    "image": "ghcr.io/kbase/checksum:1.0",
+    "input_files": ["data/a.txt", "data/b.txt"],
+    "output_dir": "results/x",
+    "num_containers": 2,
 }
 
 
@@ -85,7 +98,9 @@ class FakeJobs:
         """Put a job there."""
         number = next(self._ids)
         count = fields.get("num_containers", 2)
-        job = FakeJob(user, JOB | fields, [("created", BEGIN)], [None] * count, name=fields.get("name"))
+        job = FakeJob(
+            user, JOB | fields, [("created", BEGIN)], [None] * count, name=fields.get("name")
+        )
         self.rows[number] = job
         if phase != "created":
             job.to(phase)
@@ -100,20 +115,40 @@ class FakeJobs:
         return self.add(caller.user, **body)
 
     def list_jobs(
-        self, caller: Caller, *, cluster: str | None, state: str | None, after: datetime | None,
-        before: datetime | None, limit: int, user: str | None = None, everyone: bool = False,
+        self,
+        caller: Caller,
+        *,
+        cluster: str | None,
+        state: str | None,
+        after: datetime | None,
+        before: datetime | None,
+        limit: int,
+        user: str | None = None,
+        everyone: bool = False,
     ) -> list[wire.JobPreview]:
-        self._called("list_jobs", {
-            "cluster": cluster, "state": state, "after": after, "before": before, "limit": limit,
-            "user": user, "everyone": everyone,
-        })
+        self._called(
+            "list_jobs",
+            {
+                "cluster": cluster,
+                "state": state,
+                "after": after,
+                "before": before,
+                "limit": limit,
+                "user": user,
+                "everyone": everyone,
+            },
+        )
         whose = None if everyone else user or caller.user
         found = [
-            self._preview(number) for number, row in self.rows.items()
-            if whose in (None, row.user) and state in (None, phase_wire(row.phase))
+            self._preview(number)
+            for number, row in self.rows.items()
+            if whose in (None, row.user)
+            and state in (None, phase_wire(row.phase))
             and cluster in (None, row.body["cluster"])
         ]
-        return sorted(found, key=lambda j: (j.transition_times[-1].time, int(j.id)), reverse=True)[:limit]
+        return sorted(found, key=lambda j: (j.transition_times[-1].time, int(j.id)), reverse=True)[
+            :limit
+        ]
 
     def job(self, caller: Caller, job_id: int) -> wire.Job:
         row = self._mine(caller, job_id)
@@ -124,7 +159,9 @@ class FakeJobs:
 
     def status(self, caller: Caller, job_id: int) -> wire.JobStatus:
         self._mine(caller, job_id)
-        return wire.JobStatus(**self._preview(job_id).model_dump(include=set(wire.JobStatus.model_fields)))
+        return wire.JobStatus(
+            **self._preview(job_id).model_dump(include=set(wire.JobStatus.model_fields))
+        )
 
     def exit_codes(self, caller: Caller, job_id: int) -> list[int | None]:
         return self._mine(caller, job_id).codes
@@ -133,8 +170,14 @@ class FakeJobs:
         row = self._mine(caller, job_id)
         return [
             wire.Container(
-                index=n, id=f"{job_id}_{n}", state=phase_wire(row.phase), phase=row.phase, exit_code=code,
-                slurm_job_id=f"77_{n}", node="n1", times={"run": ["2026-01-31T12:00:01Z", None]},
+                index=n,
+                id=f"{job_id}_{n}",
+                state=phase_wire(row.phase),
+                phase=row.phase,
+                exit_code=code,
+                slurm_job_id=f"77_{n}",
+                node="n1",
+                times={"run": ["2026-01-31T12:00:01Z", None]},
             )
             for n, code in enumerate(row.codes)
         ]
@@ -152,11 +195,18 @@ class FakeJobs:
     def cancel(self, caller: Caller, job_id: int) -> None:
         row = self._mine(caller, job_id)
         if Phase.of(row.phase).terminal and row.phase != "canceled":
-            raise GatewayError(AppCode.INVALID_JOB_STATE, f"Job {job_id} has ended already: {row.phase}.")
+            raise GatewayError(
+                AppCode.INVALID_JOB_STATE, f"Job {job_id} has ended already: {row.phase}."
+            )
         row.to("canceling")
 
     def log(
-        self, caller: Caller, job_id: int, number: int, stream: Literal["stdout", "stderr"], seek: int,
+        self,
+        caller: Caller,
+        job_id: int,
+        number: int,
+        stream: Literal["stdout", "stderr"],
+        seek: int,
         length: int | None,
     ) -> LogSlice:
         row = self._mine(caller, job_id)
@@ -187,9 +237,18 @@ class FakeJobs:
         times = [wire.TransitionTime(state=phase_wire(p), time=t, phase=p) for p, t in row.history]
         given = {key: value for key, value in row.body.items() if key != "input_files"}
         return wire.JobPreview(
-            id=str(job_id), user=row.user, state=phase_wire(row.phase), phase=row.phase, reason=row.reason,
-            transition_times=times, name=row.name, job_input=given, image=IMAGE, error=row.error,
-            input_file_count=len(row.body["input_files"]), slurm_jobs=["77"],
+            id=str(job_id),
+            user=row.user,
+            state=phase_wire(row.phase),
+            phase=row.phase,
+            reason=row.reason,
+            transition_times=times,
+            name=row.name,
+            job_input=given,
+            image=IMAGE,
+            error=row.error,
+            input_file_count=len(row.body["input_files"]),
+            slurm_jobs=["77"],
             containers={row.phase: len(row.codes)},
         )
 
@@ -223,8 +282,15 @@ class FakeInfo:
         self.rows: list[wire.AcctRow] = []
         self.sites_ = [
             wire.Site(
-                cluster="dev", active=True, available=True, unavailable_reason=None, nodes=4,
-                cpus_per_node=8, memory_per_node_gb=15.5, max_runtime_min=2880, notes=[],
+                cluster="dev",
+                active=True,
+                available=True,
+                unavailable_reason=None,
+                nodes=4,
+                cpus_per_node=8,
+                memory_per_node_gb=15.5,
+                max_runtime_min=2880,
+                notes=[],
             )
         ]
 
@@ -247,37 +313,114 @@ class FakeInfo:
         )
 
     def accounting(
-        self, caller: Caller, *, users: Sequence[str], everyone: bool, start: datetime | None,
-        end: datetime | None, states: Sequence[str], refs: Sequence[JobRef], limit: int,
+        self,
+        caller: Caller,
+        *,
+        users: Sequence[str],
+        everyone: bool,
+        start: datetime | None,
+        end: datetime | None,
+        states: Sequence[str],
+        refs: Sequence[JobRef],
+        limit: int,
     ) -> list[wire.AcctRow]:
-        self.asked.append({
-            "users": list(users), "everyone": everyone, "start": start, "end": end,
-            "states": list(states), "refs": [str(ref) for ref in refs], "limit": limit,
-        })
+        self.asked.append(
+            {
+                "users": list(users),
+                "everyone": everyone,
+                "start": start,
+                "end": end,
+                "states": list(states),
+                "refs": [str(ref) for ref in refs],
+                "limit": limit,
+            }
+        )
         return self.rows
 
 
-@dataclass
-class FakeGateway:
-    """The served fake: its socket, its services, and a plain HTTP client on it."""
+class Log:
+    """What the gateway logs, as lines of JSON. Never standard output: print() in a thread of the server while
+    pytest puts another file in the place of sys.stdout may crash the interpreter (it holds no reference to it)."""
 
-    socket: Path
-    jobs: FakeJobs
-    images: FakeImages
-    info: FakeInfo
-    http: httpx.Client
-    admin: bool
-    server: Server | None = None
-    _thread: threading.Thread | None = None
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=10_000)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join(list(self._lines))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The lines of one event."""
+        found = [json.loads(line) for line in list(self._lines)]
+        return [line for line in found if line["event"] == name]
+
+    def msg(self, line: str) -> None:
+        """Take a line."""
+        self._lines.append(line)
+
+    log = debug = info = warning = error = critical = exception = msg
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._lines.clear()
+
+    def install(self) -> None:
+        """Have structlog write here."""
+        structlog.configure(
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=lambda *_: self,
+        )
+
+
+class FakeGateway:
+    """The served fake: its socket, its services, its log, and a plain HTTP client on it."""
+
+    def __init__(self, socket: Path, *, admin: bool) -> None:
+        self.socket = socket
+        self.admin = admin
+        self.log = Log()
+        transport = httpx.HTTPTransport(uds=str(socket), verify=False)
+        self.http = httpx.Client(transport=transport, base_url="http://cts", timeout=30)
+        self.app: FastAPI | None = None
+        self.server: Server | None = None
+        self._thread: threading.Thread | None = None
+        self.limits = Limits()
+        self.reset()
+
+    def reset(self) -> None:
+        """Make it as new: no jobs, nothing logged, nothing remembered."""
+        self.jobs, self.images, self.info = FakeJobs(), FakeImages(), FakeInfo()
+        self.log.clear()
+        self.log.install()
+        if self.server is None or self.limits != Limits():
+            self.restart(Limits())
+        assert self.app is not None
+        self.app.state.services = self._services()
+        self.app.state.readiness = Readiness()
+
+    def _services(self) -> Services:
+        return Services(self.jobs, self.images, self.info)
 
     def start(self) -> None:
         """Serve in a thread."""
         roles = RolesSection(admin_users=(ME,) if self.admin else ())
-        app = create_app(Services(self.jobs, self.images, self.info), roles)
-        self.server = Server(app, self.socket)
+        self.app = create_app(self._services(), roles)
+        self.server = Server(self.app, self.socket, self.limits)
         self._thread = threading.Thread(target=self.server.serve, daemon=True)
         self._thread.start()
         until(lambda: self.server is not None and self.server.ready)
+
+    def restart(self, limits: Limits | None = None) -> None:
+        """Serve anew, possibly with other limits."""
+        self.stop()
+        self.limits = limits or self.limits
+        self.start()
 
     def stop(self) -> None:
         """End in order."""
@@ -286,6 +429,11 @@ class FakeGateway:
             self._thread.join(20)
             assert not self._thread.is_alive()
         self.server = self._thread = None
+
+    def close(self) -> None:
+        """End for good."""
+        self.http.close()
+        self.stop()
 
 
 def until(what: Any, seconds: float = 10) -> None:
@@ -299,15 +447,13 @@ def until(what: Any, seconds: float = 10) -> None:
 @contextmanager
 def serving(*, admin: bool = False) -> Iterator[FakeGateway]:
     """Serve a fake gateway on a socket that every user of the machine reaches."""
+    before = structlog.get_config()
     directory = Path(tempfile.mkdtemp(prefix="cts-fake-"))
     directory.chmod(0o755)
-    socket = directory / "cts.sock"
-    http = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://cts", timeout=30)
-    fake = FakeGateway(socket, FakeJobs(), FakeImages(), FakeInfo(), http, admin)
+    fake = FakeGateway(directory / "cts.sock", admin=admin)
     try:
-        fake.start()
         yield fake
     finally:
-        http.close()
-        fake.stop()
+        fake.close()
+        structlog.configure(**before)
         shutil.rmtree(directory)

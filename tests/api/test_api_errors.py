@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
 
-from gateway.api.params import MAX_BODY
+from gateway.api.bodies import MAX_BODY
+from gateway.api.routes import PLANNED
 from gateway.errors import SiteError, StoreError
-from tests.api.gateway_fake import JOB, FakeGateway
+from tests.api.gateway_fake import JOB, FakeGateway, until
 
 
 def _check(answer: object, status: int, appcode: int | None) -> dict[str, object]:
@@ -64,7 +67,15 @@ def _check(answer: object, status: int, appcode: int | None) -> dict[str, object
         ("GET", "/jobs?after=1769860800", 400, 30001),
         ("GET", "/jobs?before=0001-01-01T00:00:00%2B14:00", 400, 30001),
         ("GET", "/jobs?limit=5&limit=6", 400, 30001),
-        ("GET", "/jobs?user=bob", 400, 30001),
+        ("GET", "/jobs?user=bob", 400, 100000),
+        ("GET", "/jobs?label=a", 400, 100000),
+        ("GET", "/jobs?cursor=a", 400, 100000),
+        ("GET", "/jobs/1?limit=5", 400, 100000),
+        ("POST", "/jobs?dry_run=true", 400, 100000),
+        ("GET", "/refdata", 400, 100000),
+        ("GET", "/refdata/path/bucket/key", 400, 100000),
+        ("PUT", "/admin/jobs/1/meta", 403, 20000),
+        ("GET", "/docs", 404, 40000),
         ("GET", "/whoami?x=1", 400, 30001),
         ("GET", "/accounting?state=nonsense", 400, 30001),
         ("GET", "/accounting?job=x", 404, 40040),
@@ -73,7 +84,9 @@ def _check(answer: object, status: int, appcode: int | None) -> dict[str, object
         ("GET", "/admin/jobs?nonsense=1", 403, 20000),
     ],
 )
-def test_each_mistake_has_its_code(fake: FakeGateway, method: str, path: str, status: int, appcode: int) -> None:
+def test_each_mistake_has_its_code(
+    fake: FakeGateway, method: str, path: str, status: int, appcode: int
+) -> None:
     fake.jobs.add()
     fake.jobs.add(phase="complete")
     _check(fake.http.request(method, path), status, appcode)
@@ -82,8 +95,15 @@ def test_each_mistake_has_its_code(fake: FakeGateway, method: str, path: str, st
 @pytest.mark.parametrize(
     ("body", "appcode"),
     [
-        (b"", 30010), (b"{", 30010), (b"[]", 30010), (b"null", 30010), (b"\xff\xfe", 30010), (b"NaN", 30010),
-        (b'{"cluster": "a", "cluster": "b"}', 30010), (b"[" * 100_000, 30010), (b"1" * 10_000, 30010),
+        (b"", 30010),
+        (b"{", 30010),
+        (b"[]", 30010),
+        (b"null", 30010),
+        (b"\xff\xfe", 30010),
+        (b"NaN", 30010),
+        (b'{"cluster": "a", "cluster": "b"}', 30010),
+        (b"[" * 100_000, 30010),
+        (b"1" * 10_000, 30010),
         (json.dumps(JOB | {"cpu": 1}).encode(), 30010),
         (json.dumps(JOB | {"output_dir": "no_bucket!/x"}).encode(), 30020),
         (json.dumps(JOB | {"image": "a:b:c"}).encode(), 30040),
@@ -97,15 +117,38 @@ def test_each_bad_body_has_its_code(fake: FakeGateway, body: bytes, appcode: int
         assert set(error["request_validation_detail"][0]) == {"loc", "msg", "type"}
 
 
-def test_an_unknown_query_parameter_is_told_its_nearest_and_nothing_is_done(fake: FakeGateway) -> None:
+def test_an_unknown_query_parameter_is_told_its_nearest_and_nothing_is_done(
+    fake: FakeGateway,
+) -> None:
     answer = fake.http.get("/jobs?clutser=dev")
     assert "did you mean 'cluster'?" in str(_check(answer, 400, 30001)["message"])
-    _check(fake.http.post("/jobs?dry_run=true", json=JOB), 400, 30001)
+    assert "takes none" in str(
+        _check(fake.http.post("/jobs?x=true", json=JOB), 400, 30001)["message"]
+    )
     assert fake.jobs.calls == []
 
 
+def test_a_query_parameter_of_the_protocol_that_a_route_has_not_yet_is_named_and_not_ignored(
+    fake: FakeGateway,
+) -> None:
+    answer = fake.http.post("/jobs?dry_run=true", json=JOB)
+    assert str(_check(answer, 400, 100000)["message"]).startswith("dry_run: POST /jobs ")
+    assert fake.jobs.calls == []
+
+
+def test_an_admin_is_told_which_calls_of_the_protocol_are_not_there_yet(
+    fake_admin: FakeGateway,
+) -> None:
+    for route in PLANNED:
+        path = re.sub(r"\{[a-z_]+(:path)?\}", "1", route.path)
+        message = _check(fake_admin.http.request(route.method, path), 400, 100000)["message"]
+        assert str(message).startswith(f"{route.method} {path}: this gateway does not do that yet")
+
+
 def test_a_405_lists_what_is_allowed(fake: FakeGateway) -> None:
-    assert fake.http.delete("/whoami").headers["allow"] == "GET"
+    assert fake.http.delete("/whoami").headers["allow"] == "GET, HEAD"
+    assert fake.http.delete("/jobs").headers["allow"] == "GET, HEAD, POST"
+    assert fake.http.get("/jobs/1/cancel").headers["allow"] == "PUT"
 
 
 def test_an_idempotency_key_is_refused_as_long_as_it_would_not_be_kept(fake: FakeGateway) -> None:
@@ -121,24 +164,32 @@ def test_a_body_that_is_too_large_is_413_whether_it_says_so_or_not(fake: FakeGat
             yield b" " * (1 << 20)
 
     _check(fake.http.post("/jobs", content=pieces()), 413, 30001)
-    head = b"POST /jobs HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: " + b"9" * 15 + b"\r\n\r\n"
+    head = (
+        b"POST /jobs HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: "
+        + b"9" * 15
+        + b"\r\n\r\n"
+    )
     assert _raw(fake, head)[0] == 413  # at once, without a byte of it
     assert fake.jobs.calls == []
 
 
-def test_an_unexpected_exception_is_a_500_that_tells_nothing_of_the_inside(fake: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_exception_is_a_500_that_tells_nothing_of_the_inside(
+    fake: FakeGateway,
+) -> None:
     fake.jobs.raises = RuntimeError("password=hunter2")
     error = _check(fake.http.get("/jobs/1"), 500, None)
     assert "hunter2" not in json.dumps(error)
-    logged = capfd.readouterr()
-    assert str(error["request_id"]) in logged.out + logged.err
-    assert "hunter2" in logged.out + logged.err
+    (bug,) = fake.log.events("api.bug")
+    assert bug["request_id"] == error["request_id"]
+    assert "hunter2" in bug["exception"]
     fake.jobs.raises = None
     assert fake.http.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize("trouble", [SiteError("ssh: n1: no route"), StoreError("locked")])
-def test_a_site_or_database_that_does_not_answer_is_a_503(fake: FakeGateway, trouble: Exception) -> None:
+def test_a_site_or_database_that_does_not_answer_is_a_503(
+    fake: FakeGateway, trouble: Exception
+) -> None:
     fake.jobs.raises = trouble
     error = _check(fake.http.get("/jobs/1"), 503, None)
     assert "no route" not in str(error["message"])
@@ -172,7 +223,9 @@ def _raw(fake: FakeGateway, data: bytes) -> tuple[int, dict[str, str], bytes]:
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 100_000, 431),
     ],
 )
-def test_what_is_no_http_gets_the_same_body_and_harms_nobody(fake: FakeGateway, data: bytes, status: int) -> None:
+def test_what_is_no_http_gets_the_same_body_and_harms_nobody(
+    fake: FakeGateway, data: bytes, status: int
+) -> None:
     code, headers, body = _raw(fake, data)
     error = json.loads(body)["error"]
     assert code == status == error["httpcode"]
@@ -182,15 +235,46 @@ def test_what_is_no_http_gets_the_same_body_and_harms_nobody(fake: FakeGateway, 
 
 
 def test_every_request_has_an_id_of_its_own(fake: FakeGateway) -> None:
-    answers = [fake.http.get(path) for path in ("/", "/jobs", "/nothing", "/jobs/9", "/openapi.json")]
+    answers = [
+        fake.http.get(path) for path in ("/", "/jobs", "/nothing", "/jobs/9", "/openapi.json")
+    ]
     assert len({answer.headers["X-Request-ID"] for answer in answers}) == len(answers)
 
 
-def test_who_leaves_in_the_middle_of_a_body_is_no_bug(fake: FakeGateway, capfd: pytest.CaptureFixture[str]) -> None:
+def test_who_leaves_in_the_middle_of_a_body_leaves_a_line_in_the_log_and_no_task(
+    fake: FakeGateway,
+) -> None:
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(str(fake.socket))
         line.sendall(b"POST /jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\nabc")
+    until(lambda: fake.log.events("api.gone"))
+    (gone,) = fake.log.events("api.gone")
+    assert (gone["method"], gone["path"], gone["status"]) == ("POST", "/jobs", None)
+    until(lambda: fake.server is not None and fake.server.busy == 0)
     assert fake.http.get("/health").status_code == 200
-    logged = capfd.readouterr()
-    assert "Traceback" not in logged.out + logged.err
+    assert "Traceback" not in fake.log.text
+    assert fake.log.events("api.bug") == fake.log.events("api.http") == []
     assert fake.jobs.calls == []
+
+
+def test_who_leaves_while_its_job_is_submitted_has_submitted_it(fake: FakeGateway) -> None:
+    fake.jobs.hold = threading.Event()
+    body = json.dumps(JOB).encode()
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(str(fake.socket))
+        line.sendall(
+            b"POST /jobs HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        until(lambda: fake.jobs.calls)
+    fake.jobs.hold.set()
+    until(lambda: fake.log.events("api.request"))
+    assert list(fake.jobs.rows) == [1]
+    assert "Traceback" not in fake.log.text
+
+
+def test_text_that_is_no_unicode_comes_back_in_an_error_and_not_as_a_500(fake: FakeGateway) -> None:
+    for body in (b'{"\\ud800": 1}', b'{"cluster": "\\ud800"}', b'{"input_files": ["b/\\udfff"]}'):
+        answer = fake.http.post("/jobs", content=body)
+        assert answer.status_code == 400, answer.text
+    assert fake.http.get("/jobs/%ED%A0%80").status_code == 404
+    assert fake.http.get("/jobs?%ED%A0%80=1").status_code == 400

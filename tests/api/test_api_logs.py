@@ -11,7 +11,9 @@ def _job(fake: FakeGateway, data: bytes, phase: str = "run") -> int:
     return job
 
 
-def test_a_log_is_a_text_attachment_that_tells_its_size_and_whether_more_may_come(fake: FakeGateway) -> None:
+def test_a_log_is_a_text_attachment_that_tells_its_size_and_whether_more_may_come(
+    fake: FakeGateway,
+) -> None:
     answer = fake.http.get(f"/jobs/{_job(fake, b'hello')}/log/0/stdout")
     assert answer.content == b"hello"
     assert answer.headers["content-type"].startswith("text/plain")
@@ -21,7 +23,9 @@ def test_a_log_is_a_text_attachment_that_tells_its_size_and_whether_more_may_com
     assert (ended.content, ended.headers["x-log-final"]) == (b"", "true")
 
 
-def test_seek_and_length_cut_a_piece_out_and_past_the_end_there_is_nothing(fake: FakeGateway) -> None:
+def test_seek_and_length_cut_a_piece_out_and_past_the_end_there_is_nothing(
+    fake: FakeGateway,
+) -> None:
     url = f"/jobs/{_job(fake, b'0123456789')}/log/0/stdout"
     assert fake.http.get(f"{url}?seek=3").content == b"3456789"
     assert fake.http.get(f"{url}?seek=3&length=2").content == b"34"
@@ -41,7 +45,9 @@ def test_a_log_of_many_mebibytes_is_read_in_pieces_and_comes_whole(fake: FakeGat
     assert max(lengths) == 1 << 20
 
 
-def test_a_log_that_shrinks_while_it_is_sent_breaks_the_connection_and_not_the_length(fake: FakeGateway) -> None:
+def test_a_log_that_shrinks_while_it_is_sent_breaks_the_connection_and_not_the_length(
+    fake: FakeGateway,
+) -> None:
     import httpx
     import pytest
 

@@ -21,7 +21,9 @@ from tests.api.gateway_fake import JOB, ME, FakeGateway, FakeImages, FakeInfo, F
 
 def _url(route: Route) -> str:
     return (
-        route.path.replace("{job_id}", "1").replace("{number}", "0").replace("{stream}", "stdout")
+        route.path.replace("{job_id}", "1")
+        .replace("{number}", "0")
+        .replace("{stream}", "stdout")
         .replace("{name:path}", "ghcr.io/kbase/checksum:1.0")
     )
 
@@ -61,7 +63,9 @@ def test_who_has_no_peer_credentials_gets_the_open_routes_alone(route: Route) ->
     app = create_app(Services(FakeJobs(), FakeImages(), FakeInfo()), RolesSection())
 
     async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cts") as http:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://cts"
+        ) as http:
             return await http.request(route.method, _url(route))
 
     answer = asyncio.run(ask())
@@ -72,7 +76,7 @@ def test_who_has_no_peer_credentials_gets_the_open_routes_alone(route: Route) ->
         assert answer.json()["error"]["appcode"] == 10000
 
 
-def _as_uid(fake: FakeGateway, uid: int, path: str) -> dict[str, Any]:
+def as_uid(fake: FakeGateway, uid: int, path: str) -> dict[str, Any]:
     """Ask as another user of the machine: the kernel notes who connects."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -97,72 +101,97 @@ def _as_uid(fake: FakeGateway, uid: int, path: str) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_the_kernel_says_who_asks_and_another_user_sees_nothing_of_my_jobs(fake: FakeGateway) -> None:
+def test_the_kernel_says_who_asks_and_another_user_sees_nothing_of_my_jobs(
+    fake: FakeGateway,
+) -> None:
     job = fake.jobs.add()
     assert fake.http.get("/whoami").json()["user"] == ME
-    assert _as_uid(fake, 65534, "/whoami")["user"] == "nobody"
-    assert _as_uid(fake, 65534, f"/jobs/{job}")["error"]["appcode"] == 40040
-    assert _as_uid(fake, 65534, "/jobs") == {"jobs": []}
+    assert as_uid(fake, 65534, "/whoami")["user"] == "nobody"
+    assert as_uid(fake, 65534, f"/jobs/{job}")["error"]["appcode"] == 40040
+    assert as_uid(fake, 65534, "/jobs") == {"jobs": []}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_a_uid_without_a_name_is_refused_but_may_see_the_open_routes(fake: FakeGateway) -> None:
-    error = _as_uid(fake, 54321, "/whoami")["error"]
+    error = as_uid(fake, 54321, "/whoami")["error"]
     assert (error["httpcode"], error["appcode"]) == (400, 10040)
     assert "54321" in error["message"]
-    assert _as_uid(fake, 54321, "/health") == {"status": "ok"}
+    assert as_uid(fake, 54321, "/health") == {"status": "ok"}
 
 
 def test_the_group_in_the_configuration_makes_an_admin() -> None:
     import grp
 
-    from gateway.api.identity import caller_of
+    from gateway.api.identity import Directory, caller_of
 
     class Asked:
         class state:  # noqa: N801
             peer = (1, os.getuid(), os.getgid())
 
     mine = grp.getgrgid(os.getgid()).gr_name
-    assert caller_of(Asked(), RolesSection(admin_groups=(mine,))).admin  # type: ignore[arg-type]
-    assert not caller_of(Asked(), RolesSection(admin_groups=("no-such",))).admin  # type: ignore[arg-type]
+    assert caller_of(Asked(), RolesSection(admin_groups=(mine,)), Directory()).admin  # type: ignore[arg-type]
+    assert not caller_of(Asked(), RolesSection(admin_groups=("no-such",)), Directory()).admin  # type: ignore[arg-type]
 
 
-def test_a_submission_reaches_the_service_parsed_and_its_id_comes_back_as_a_string(fake: FakeGateway) -> None:
+def test_a_submission_reaches_the_service_parsed_and_its_id_comes_back_as_a_string(
+    fake: FakeGateway,
+) -> None:
     answer = fake.http.post("/jobs", json=JOB)
     assert answer.json() == {"job_id": "1"}
     assert fake.jobs.calls == [("submit", JOB)]
 
 
 def test_filters_of_lists_reach_the_service(fake: FakeGateway) -> None:
-    fake.http.get("/jobs?cluster=dev&state=complete&after=2026-01-31T13:00:00%2B01:00&before=2026-02-01T00:00:00Z&limit=7")
+    fake.http.get(
+        "/jobs?cluster=dev&state=complete&after=2026-01-31T13:00:00%2B01:00&before=2026-02-01T00:00:00Z&limit=7"
+    )
     assert fake.jobs.calls[-1][1] == {
-        "cluster": "dev", "state": "complete", "after": datetime(2026, 1, 31, 12, tzinfo=UTC),
-        "before": datetime(2026, 2, 1, tzinfo=UTC), "limit": 7, "user": None, "everyone": False,
+        "cluster": "dev",
+        "state": "complete",
+        "after": datetime(2026, 1, 31, 12, tzinfo=UTC),
+        "before": datetime(2026, 2, 1, tzinfo=UTC),
+        "limit": 7,
+        "user": None,
+        "everyone": False,
     }
 
 
 def test_admins_list_everyones_jobs_or_one_users(fake_admin: FakeGateway) -> None:
     fake_admin.jobs.add("alice")
     fake_admin.jobs.add("bob")
-    assert {j["user"] for j in fake_admin.http.get("/admin/jobs").json()["jobs"]} == {"alice", "bob"}
-    assert {j["user"] for j in fake_admin.http.get("/admin/jobs?user=bob").json()["jobs"]} == {"bob"}
+    assert {j["user"] for j in fake_admin.http.get("/admin/jobs").json()["jobs"]} == {
+        "alice",
+        "bob",
+    }
+    assert {j["user"] for j in fake_admin.http.get("/admin/jobs?user=bob").json()["jobs"]} == {
+        "bob"
+    }
     assert fake_admin.http.get("/jobs").json() == {"jobs": []}
 
 
 @pytest.mark.parametrize(
-    "path", [
-        "ghcr.io/kbase/checksum:1.0", "ghcr.io%2Fkbase%2Fchecksum%3A1.0",
-        "ghcr.io/kbase/checksum@sha256:" + "a" * 64, "ghcr.io/kbase/checksum%40sha256:" + "a" * 64,
+    "path",
+    [
+        "ghcr.io/kbase/checksum:1.0",
+        "ghcr.io%2Fkbase%2Fchecksum%3A1.0",
+        "ghcr.io/kbase/checksum@sha256:" + "a" * 64,
+        "ghcr.io/kbase/checksum%40sha256:" + "a" * 64,
     ],
 )
-def test_image_names_keep_their_slashes_and_signs_encoded_or_not(fake: FakeGateway, path: str) -> None:
+def test_image_names_keep_their_slashes_and_signs_encoded_or_not(
+    fake: FakeGateway, path: str
+) -> None:
     assert fake.http.get(f"/images/{path}").status_code == 200
     assert fake.images.asked[-1] == path.replace("%2F", "/").replace("%3A", ":").replace("%40", "@")
 
 
 def test_an_approval_that_would_lose_its_notes_is_refused(fake_admin: FakeGateway) -> None:
     url = "/admin/images/ghcr.io/kbase/checksum:1.0"
-    for query, body in (("?refdata_id=r", None), ("", {"urls": ["https://x"]}), ("", {"usage_notes": "n"})):
+    for query, body in (
+        ("?refdata_id=r", None),
+        ("", {"urls": ["https://x"]}),
+        ("", {"usage_notes": "n"}),
+    ):
         assert fake_admin.http.post(url + query, json=body).json()["error"]["appcode"] == 100000
     assert fake_admin.images.asked == []
     assert fake_admin.http.post(url, json={}).json()["registered_by"] == ME
@@ -177,7 +206,9 @@ def test_accounting_of_others_is_for_admins(fake: FakeGateway, fake_admin: FakeG
 
 
 def test_accounting_takes_states_of_the_wire_and_phases(fake: FakeGateway) -> None:
-    fake.http.get("/accounting?state=job_submitted&state=stage-in&state=complete&job=12&job=12_0.run")
+    fake.http.get(
+        "/accounting?state=job_submitted&state=stage-in&state=complete&job=12&job=12_0.run"
+    )
     asked = fake.info.asked[-1]
     assert asked["states"] == ["pending", "stage-in", "run", "stage-in", "complete"]
     assert asked["refs"] == ["12", "12_0.run"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import signal
 import socket
 import stat
@@ -10,15 +10,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
+from gateway.api.bodies import MAX_BODY
+from gateway.api.middleware import Requests
 from gateway.api.server import Server
 from gateway.errors import ConfigError
 from tests.api.gateway_fake import JOB, FakeGateway, until
@@ -64,7 +67,11 @@ def test_a_daemon_that_has_not_begun_to_serve_holds_its_socket_already(place: Pa
 
 def test_a_daemon_with_a_full_queue_is_alive(place: Path) -> None:
     place.parent.mkdir()
-    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+    with (
+        socket.socket(socket.AF_UNIX) as busy,
+        socket.socket(socket.AF_UNIX) as first,
+        socket.socket(socket.AF_UNIX) as second,
+    ):
         busy.bind(str(place))
         busy.listen(0)
         for line in (first, second):
@@ -107,20 +114,28 @@ def test_a_server_does_not_remove_the_socket_of_its_successor(fake: FakeGateway)
         assert fake.socket.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_process_in_order_and_what_comes_after_serving_is_done(place: Path, number: int) -> None:
+def test_a_signal_ends_the_process_in_order_and_what_comes_after_serving_is_done(
+    place: Path,
+) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom fastapi import FastAPI\nfrom gateway.api.server import Server\n"
         "s=Server(FastAPI(),Path(sys.argv[1]))\ntry:\n    s.serve()\nfinally:\n    print('cleaned up')\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(place)], stdout=subprocess.PIPE, text=True) as daemon:
-        until(place.exists, 20)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(place))) as http:
+    daemons = {
+        number: subprocess.Popen(
+            [sys.executable, "-c", code, f"{place}.{number}"], stdout=subprocess.PIPE, text=True
+        )
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    for number, daemon in daemons.items():
+        socket_ = Path(f"{place}.{number}")
+        until(socket_.exists, 30)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket_), verify=False)) as http:
             http.get("http://cts/")
-            os.kill(daemon.pid, number)
+            daemon.send_signal(number)
             out, _ = daemon.communicate(timeout=20)
-    assert (daemon.returncode, out) == (0, "cleaned up\n")
-    assert not place.exists()
+        assert (daemon.returncode, out) == (0, "cleaned up\n")
+        assert not socket_.exists()
 
 
 def test_hundreds_of_slow_clients_hold_nobody_up(fake: FakeGateway) -> None:
@@ -130,9 +145,7 @@ def test_hundreds_of_slow_clients_hold_nobody_up(fake: FakeGateway) -> None:
         line.connect(str(fake.socket))
         line.sendall(b"POST /jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\nab")
         lines.append(line)
-    begin = time.monotonic()
     assert fake.http.get("/jobs").status_code == 200
-    assert time.monotonic() - begin < 2
     for line in lines:
         line.close()
 
@@ -140,20 +153,43 @@ def test_hundreds_of_slow_clients_hold_nobody_up(fake: FakeGateway) -> None:
 def test_submissions_that_wait_for_s3_do_not_hold_up_reading(fake: FakeGateway) -> None:
     job = fake.jobs.add()
     fake.jobs.hold = threading.Event()
-
-    def submit(_: int) -> int:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(fake.socket)), timeout=30) as http:
-            return http.post("http://cts/jobs", json=JOB).status_code
-
-    with ThreadPoolExecutor(100) as pool:
-        codes = pool.map(submit, range(100))
+    with ThreadPoolExecutor(80) as pool:
+        answers = [pool.submit(fake.http.post, "/jobs", json=JOB) for _ in range(80)]
+        until(lambda: fake.server is not None and fake.server.busy == 80)
         until(lambda: len(fake.jobs.calls) >= 16)
-        begin = time.monotonic()
         assert fake.http.get(f"/jobs/{job}").status_code == 200
-        assert time.monotonic() - begin < 2
         assert len(fake.jobs.calls) == 16
         fake.jobs.hold.set()
-        assert set(codes) == {200}
+        assert {answer.result().status_code for answer in answers} == {200}
+
+
+def test_one_user_fills_no_memory_with_bodies_that_arrive_slowly(fake: FakeGateway) -> None:
+    head = b"POST /jobs HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % MAX_BODY
+    with ExitStack() as stack:
+        for _ in range(4):
+            line = stack.enter_context(socket.socket(socket.AF_UNIX))
+            line.connect(str(fake.socket))
+            line.sendall(head + b" " * (MAX_BODY - 1))
+        answer = fake.http.post("/jobs", content=b" " * (1 << 20))
+        assert answer.status_code == 400
+        assert answer.json()["error"]["appcode"] == 60000
+    until(lambda: fake.server is not None and fake.server.busy == 0)
+    assert fake.http.post("/jobs", json=JOB).status_code == 200
+
+
+def test_a_request_that_the_daemons_end_cuts_short_is_told_so(fake: FakeGateway) -> None:
+    async def cut(scope: Scope, receive: Receive, send: Send) -> None:
+        raise asyncio.CancelledError
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(Requests(cut))
+        async with httpx.AsyncClient(transport=transport, base_url="http://cts") as http:
+            return await http.get("/jobs")
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 503
+    assert "being stopped" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
 
 
 def test_two_requests_on_one_connection_have_the_same_peer(fake: FakeGateway) -> None:
