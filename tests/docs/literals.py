@@ -25,14 +25,24 @@ def messages() -> tuple[re.Pattern[str], ...]:
 
 def _patterns(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        pieces: list[str | None] = [node.value]
+        pieces = _pieces(node.value)
     elif isinstance(node, ast.JoinedStr):
-        pieces = [_literal(value) for value in node.values]
+        pieces = [piece for value in node.values for piece in _pieces(_literal(value))]
     else:
         return
     letters = sum(len(re.findall(r"[a-z]", piece)) for piece in pieces if piece)
     if letters >= _LEAST:
         yield "".join(".*?" if piece is None else re.escape(piece) for piece in pieces)
+
+
+def _pieces(text: str | None) -> list[str | None]:
+    """Cut a text where str.format fills something in; None is what is filled in."""
+    if text is None:
+        return [None]
+    found: list[str | None] = []
+    for number, piece in enumerate(re.split(r"\{\w*\}", text)):
+        found += [None, piece] if number else [piece]
+    return found
 
 
 def _literal(value: ast.expr) -> str | None:
