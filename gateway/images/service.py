@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from sqlmodel import Session
+
 from gateway.errors import AppCode, GatewayError
 from gateway.images.crane import Crane
 from gateway.images.names import ImageName, parse_image
 from gateway.store import images as store
-from gateway.store.db import Database
+from gateway.store.db import ConflictError, Database
 from gateway.store.jobs import now
 from gateway.store.tables import Image
 
@@ -74,30 +76,38 @@ class ImageRegistry:
             registered_by=user,
             registered_on=now(),
         )
-        with self._db.write() as session:
-            if store.find(session, name.name, digest=digest) is not None:
-                raise GatewayError(
-                    AppCode.IMAGE_DIGEST_EXISTS, f"{name.pinned(digest)} is approved already."
-                )
-            old = store.find(session, name.name, tag=name.tag) if name.tag is not None else None
-            if old is not None:
-                raise GatewayError(
-                    AppCode.IMAGE_TAG_EXISTS,
-                    f"{name.name}:{name.tag} is approved as {old.digest}, and in its registry it is {digest} now; "
-                    f"approve the new one by its digest: {name.pinned(digest)}",
-                )
-            session.add(row)
+        try:
+            with self._db.write() as session:
+                self._refuse_known(session, name, digest)
+                session.add(row)
+        except ConflictError:  # somebody approved it in the same moment
+            with self._db.read() as session:
+                self._refuse_known(session, name, digest)
+            raise
         return row
 
+    @staticmethod
+    def _refuse_known(session: Session, name: ImageName, digest: str) -> None:
+        if store.find(session, name.name, digest=digest) is not None:
+            raise GatewayError(
+                AppCode.IMAGE_DIGEST_EXISTS, f"{name.pinned(digest)} is approved already."
+            )
+        old = store.find(session, name.name, tag=name.tag) if name.tag is not None else None
+        if old is not None:
+            raise GatewayError(
+                AppCode.IMAGE_TAG_EXISTS,
+                f"{name.name}:{name.tag} is approved as {old.digest}, and in its registry it is {digest} now; "
+                f"approve the new one by its digest: {name.pinned(digest)}",
+            )
+
     def _digest(self, name: ImageName) -> str:
-        if name.digest is None:
-            return self._crane.digest(name.reference)
-        if name.tag is None:
-            return self._crane.digest(name.pinned(name.digest))
-        found = self._crane.digest(f"{name.name}:{name.tag}")
-        if found != name.digest:
+        """Ask what the name stands for now; a digest that was given must be that."""
+        asked = f"{name.name}:{name.tag}" if name.tag is not None else name.reference
+        found = self._crane.digest(asked)
+        if name.digest is not None and found != name.digest:
             raise GatewayError(
                 AppCode.IMAGE_FETCH,
-                f"{name.name}:{name.tag} is {found} in its registry, not {name.digest} as given.",
+                f"{asked} is {found} in its registry, not {name.digest} as given; approve {name.pinned(name.digest)} "
+                f"without the tag, or {asked}@{found}.",
             )
         return found

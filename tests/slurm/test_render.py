@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
@@ -89,6 +89,7 @@ def is_a_plain_script(text: str) -> bool:
     )
 
 
+@settings(max_examples=50)
 @given(VALUES)
 def test_values_that_pass_render_to_directives_and_one_exec_line(values: ScriptValues) -> None:
     assert is_a_plain_script(render("generic", values))
@@ -96,6 +97,7 @@ def test_values_that_pass_render_to_directives_and_one_exec_line(values: ScriptV
 
 @pytest.mark.parametrize("field", list(ANY))
 def test_no_value_can_start_another_line_or_word(field: str) -> None:
+    @settings(max_examples=30)
     @given(ANY[field])
     def check(value: Any) -> None:
         values = dataclasses.replace(GOOD, **{field: value})
@@ -124,6 +126,15 @@ BAD = [
 def test_a_value_without_its_pattern_renders_nothing(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=r"batch script|whole numbers"):
         render("generic", dataclasses.replace(GOOD, **{field: value}))
+
+
+@pytest.mark.parametrize("field", [name for name, kind in ANY.items() if kind is not any_number])
+def test_no_letter_that_means_something_to_a_shell_passes(field: str) -> None:
+    value: Any
+    for letter in EVIL:
+        for value in (f"/a{letter}", f"/{letter}a", f"a{letter}", f"a{letter}b", letter):
+            with pytest.raises(ValueError, match="may not stand in a batch script"):
+                render("generic", dataclasses.replace(GOOD, **{field: value}))
 
 
 def test_no_path_holds_what_slurm_would_expand_in_file_names() -> None:
