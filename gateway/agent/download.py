@@ -225,11 +225,12 @@ class Downloader:
             self._line.drop(response, url)
             if isinstance(exc, OSError) and exc.errno in _DISK:
                 raise StageInError(f"the inputs cannot be written: {exc.strerror}") from exc
-            print_line = describe(exc) if not isinstance(exc, Transient) else str(exc)
+            said = describe(exc) if not isinstance(exc, Transient) else str(exc)
             if at == span[0]:
-                raise Transient(print_line) from None
+                raise Transient(said) from None
         else:
-            if at < end or response.read1(1):
+            # Not read1: before Python 3.11.8 that leaves the connection in use at the end.
+            if at < end or response.read(1):
                 self._line.drop(response, url)
         return at
 

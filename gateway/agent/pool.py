@@ -7,7 +7,7 @@ from collections import deque
 from typing import Callable, Deque, Optional
 
 Work = Callable[[], None]
-_TICK = 0.2
+_TICK = 0.1
 
 
 class Pool:

@@ -18,16 +18,20 @@ from .mailbox import Stop
 from .processes import kill_container, kill_session, prefer_in_oom
 
 _TAIL = 2048
-_CANCEL_GRACE = 2.0
-_DRAIN_SECONDS = 2.0
 
 
 class Limits(NamedTuple):
-    """Seconds to run, seconds between SIGTERM and SIGKILL, bytes of each log."""
+    """Seconds to run, seconds between SIGTERM and SIGKILL, bytes of each log.
+
+    `cancel_grace` is the most grace that a canceled one gets; `drain`, the seconds that what is
+    left of an ended one may still write.
+    """
 
     runtime: float
     grace: float
     log_size: int
+    cancel_grace: float = 2.0
+    drain: float = 2.0
 
 
 class Ended(NamedTuple):
@@ -187,7 +191,7 @@ class Runner:
                 elif drain_until is not None and now >= drain_until:
                     return False
                 elif drain_until is None:
-                    drain_until = now + _DRAIN_SECONDS
+                    drain_until = now + self._limits.drain
                 times = [drain_until] if drain_until else [self._kill_at or deadline]
                 for key, _ in selector.select(max(0.0, min(times) - now)):
                     if key.data is None:
@@ -201,7 +205,7 @@ class Runner:
         if self._kill_at is not None:
             if self._stop.canceled and not self._hurried:
                 self._hurried = True
-                self._kill_at = min(self._kill_at, now + _CANCEL_GRACE)
+                self._kill_at = min(self._kill_at, now + self._limits.cancel_grace)
             if now >= self._kill_at:
                 kill_container(child)
                 self._kill_at = now + 5.0  # once more, should anything be left
@@ -213,6 +217,6 @@ class Runner:
         grace = self._limits.grace
         if self._stop.canceled:
             self._hurried = True
-            grace = min(grace, _CANCEL_GRACE)
+            grace = min(grace, self._limits.cancel_grace)
         self._kill_at = now + grace
         child.send_signal(signal.SIGTERM)

@@ -194,7 +194,8 @@ class Line:
             except (OSError, http.client.HTTPException) as exc:
                 connection.close()
                 # A connection that was kept alive may have been closed meanwhile: no fault of now.
-                if not reused or last:
+                # But a POST may have been done: that its answer was lost must be known.
+                if not reused or last or method == "POST":
                     raise Transient(describe(exc)) from None
             except BaseException:
                 connection.close()  # what makes the body failed, or an end was asked for

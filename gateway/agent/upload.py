@@ -57,6 +57,7 @@ class _Item:
         self.multipart = multipart
         self.grant: Optional[Grant] = None
         self.renewals = 0
+        self.renewed_at = 0
         self.uploaded: Set[int] = set()
         self.waiting = 0
         self.error: Optional[Exception] = None
@@ -201,6 +202,7 @@ class Uploader:
             return
         if item.grant is not None and item.grant.upload_id != grant.upload_id:
             item.uploaded.clear()
+            item.renewed_at = 0
         item.grant, item.error = grant, None
         if not item.multipart:
             item.waiting = 1
@@ -237,8 +239,11 @@ class Uploader:
 
     def _end(self, item: _Item) -> None:
         path = item.found.path
+        if len(item.uploaded) > item.renewed_at:
+            item.renewals = 0  # it is only slow
         if isinstance(item.error, Denied) and item.renewals < _RENEWALS:
             item.renewals += 1
+            item.renewed_at = len(item.uploaded)
             self._ask([item])
         elif isinstance(item.error, StageOutError):
             self._fail(str(item.error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -47,6 +48,7 @@ class Handler(BaseHTTPRequestHandler):
     """GET with ranges and If-Match, PUT with Content-MD5, multipart uploads; as S3 answers."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: FakeS3
 
     def log_message(self, *args: object) -> None:
@@ -58,7 +60,9 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def query(self) -> dict[str, str]:
-        return {k: v[0] for k, v in parse_qs(urlsplit(self.path).query, keep_blank_values=True).items()}
+        return {
+            k: v[0] for k, v in parse_qs(urlsplit(self.path).query, keep_blank_values=True).items()
+        }
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
@@ -78,11 +82,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append((self.command, self.key, dict(self.headers.items())))
             self.server.connections.add(self.client_address)
-            fault = next((f for f in self.server.faults if f.matches(self)), None)
-            if fault is not None and fault.left > 0:
+            fault = next((f for f in self.server.faults if f.left > 0 and f.matches(self)), None)
+            if fault is not None:
                 fault.left -= 1
-            else:
-                fault = None
         if fault is not None:
             fault.act(self)
             return True
@@ -100,15 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("If-Match")
         if wanted is not None and wanted.strip('"') != stored.etag:
             return self.error(412, "PreconditionFailed")
-        data, status, extra = stored.data, 200, {}
-        found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if found:
-            begin, end = int(found[1]), min(int(found[2]), len(data) - 1)
-            if begin >= len(data):
-                return self.error(416, "InvalidRange")
-            extra = {"Content_Range": f"bytes {begin}-{end}/{len(data)}"}
-            data, status = data[begin : end + 1], 206
-        self.answer(status, data, ETag=f'"{stored.etag}"', **extra)
+        honest(self)
         return None
 
     def _body(self) -> bytes:
@@ -119,8 +113,6 @@ class Handler(BaseHTTPRequestHandler):
             return None
         body = self._body()
         given = self.headers.get("Content-MD5")
-        import base64
-
         if given is not None and base64.b64decode(given) != md5(body):
             return self.error(400, "BadDigest")
         if self.key not in self.server.writable:
@@ -155,8 +147,40 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
 
+def asked(handler: Handler) -> tuple[int, bytes, dict[str, str]]:
+    """What of an object a GET asks for: status, bytes, headers."""
+    stored = handler.server.objects[handler.key]
+    extra = {"ETag": f'"{stored.etag}"'}
+    found = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
+    if found is None:
+        return 200, stored.data, extra
+    begin, end = int(found[1]), min(int(found[2]), len(stored.data) - 1)
+    extra["Content_Range"] = f"bytes {begin}-{end}/{len(stored.data)}"
+    return 206, stored.data[begin : end + 1], extra
+
+
+def honest(handler: Handler) -> None:
+    """Answer a GET as it should be answered."""
+    code, data, headers = asked(handler)
+    handler.answer(code, data, **headers)
+
+
+def part_of(handler: Handler, count: Callable[[int], int], promise: int | None = None) -> None:
+    """Answer with the first `count` of the bytes asked for, having promised them all (or `promise`)."""
+    code, data, headers = asked(handler)
+    handler.send_response(code)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.send_header("Content-Length", str(len(data) if promise is None else promise))
+    handler.end_headers()
+    handler.wfile.write(data[: count(len(data))])
+    handler.wfile.flush()
+
+
 class _Fault:
-    def __init__(self, matches: Callable[[Handler], bool], act: Callable[[Handler], None], times: int):
+    def __init__(
+        self, matches: Callable[[Handler], bool], act: Callable[[Handler], None], times: int
+    ):
         self.matches = matches
         self.act = act
         self.left = times
@@ -218,43 +242,43 @@ def drop(handler: Handler) -> None:
 
 def truncated(handler: Handler) -> None:
     """Promise the whole object and cut the connection after the half."""
-    stored = handler.server.objects[handler.key]
-    handler.send_response(206 if "Range" in handler.headers else 200)
-    data = stored.data
-    found = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
-    if found:
-        handler.send_header("Content-Range", f"bytes {found[1]}-{found[2]}/{len(data)}")
-        data = data[int(found[1]) : int(found[2]) + 1]
-    handler.send_header("Content-Length", str(len(data)))
-    handler.end_headers()
-    handler.wfile.write(data[: len(data) // 2])
-    handler.wfile.flush()
+    part_of(handler, lambda length: length // 2)
     drop(handler)
 
 
 def corrupted(handler: Handler) -> None:
     """Answer with one byte that is another."""
-    stored = handler.server.objects[handler.key]
-    data = bytearray(stored.data)
-    found = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
-    extra = {}
-    if found:
-        extra = {"Content_Range": f"bytes {found[1]}-{found[2]}/{len(data)}"}
-        data = data[int(found[1]) : int(found[2]) + 1]
-    data[len(data) // 2] ^= 1
-    handler.answer(206 if found else 200, bytes(data), ETag=f'"{stored.etag}"', **extra)
+    code, data, headers = asked(handler)
+    wrong = bytearray(data)
+    wrong[len(wrong) // 2] ^= 1
+    handler.answer(code, bytes(wrong), **headers)
+
+
+def misjudged(length: int) -> Callable[[Handler], None]:
+    """Say another Content-Length than was asked for."""
+
+    def act(handler: Handler) -> None:
+        part_of(handler, lambda _: min(length, 10), promise=length)
+        drop(handler)
+
+    return act
 
 
 def stalled(seconds: float) -> Callable[[Handler], None]:
     """Send some bytes and then none for a while."""
 
     def act(handler: Handler) -> None:
-        stored = handler.server.objects[handler.key]
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(stored.data)))
-        handler.end_headers()
-        handler.wfile.write(stored.data[:10])
-        handler.wfile.flush()
+        part_of(handler, lambda _: 10)
+        time.sleep(seconds)
+        drop(handler)
+
+    return act
+
+
+def silent(seconds: float) -> Callable[[Handler], None]:
+    """Take the request and do not answer it."""
+
+    def act(handler: Handler) -> None:
         time.sleep(seconds)
         drop(handler)
 
@@ -265,20 +289,49 @@ def trickle(seconds: float) -> Callable[[Handler], None]:
     """Send a byte every 20 ms: never silent, never done."""
 
     def act(handler: Handler) -> None:
-        stored = handler.server.objects[handler.key]
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(stored.data)))
-        handler.end_headers()
+        part_of(handler, lambda _: 0)
+        data = asked(handler)[1]
         end, at = time.monotonic() + seconds, 0
         try:
             while time.monotonic() < end:
-                handler.wfile.write(stored.data[at : at + 1])
+                handler.wfile.write(data[at : at + 1])
                 handler.wfile.flush()
                 at += 1
                 time.sleep(0.02)
             drop(handler)
         except OSError:
             handler.close_connection = True
+
+    return act
+
+
+def together(count: int) -> Callable[[Handler], None]:
+    """Answer when `count` requests are there at the same time; cut them off when that never is."""
+    barrier = threading.Barrier(count)
+
+    def act(handler: Handler) -> None:
+        try:
+            barrier.wait(5)
+        except threading.BrokenBarrierError:
+            drop(handler)
+            return
+        honest(handler)
+
+    return act
+
+
+def zeros(size: int) -> Callable[[Handler], None]:
+    """Answer ranges of an object of so many zero bytes, without having them."""
+
+    def act(handler: Handler) -> None:
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
+        begin, end = (int(found[1]), int(found[2]) + 1) if found else (0, size)
+        handler.send_response(206 if found else 200)
+        handler.send_header("Content-Length", str(end - begin))
+        handler.end_headers()
+        block = bytes(1 << 20)
+        for at in range(begin, end, len(block)):
+            handler.wfile.write(block[: end - at])
 
     return act
 
@@ -293,7 +346,8 @@ class FakeDaemon:
     """Answers requests in a mailbox as docs/node-protocol.md says.
 
     `inputs` maps an input's id to its key; outputs go below `prefix`. `grant_seconds` may be
-    negative, for grants that have expired already; `deaf` requests are not answered.
+    negative, for grants that have expired already; `deaf` requests are not answered. A new grant of a
+    multipart upload is for the same upload, or not (`same_upload`).
     """
 
     def __init__(self, s3: FakeS3, work: Path, job_id: int, prefix: str = "out") -> None:
@@ -306,25 +360,37 @@ class FakeDaemon:
         self.grant_seconds: list[float] = []
         self.deaf = 0
         self.refuse: str | None = None
+        self.grant_nothing = False
         self.part_size = 1 << 62
+        self.same_upload = True
         self._uploads = 0
-        self._stop = False
+        self._of: dict[str, str] = {}
+        self._ended = False
         self._seen: set[str] = set()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        self._stop = True
+        self._ended = True
         self._thread.join(5)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [request for request in self.requests if request["kind"] == kind]
 
+    def wait_for(self, kind: str) -> None:
+        """Wait until a request of a kind was taken."""
+        deadline = time.monotonic() + 30
+        while not self.of(kind):
+            assert time.monotonic() < deadline, f"no {kind} request came"
+            time.sleep(0.005)
+
     def _serve(self) -> None:
-        while not self._stop:
+        while not self._ended:
             for path in sorted(self.mailbox.glob(f"{self.job_dir.name}.*.json")):
                 request = json.loads(path.read_bytes())
-                assert path.name == "{job_id}.{container}.{slurm_job_id}.{seq}.json".format(**request)
+                assert path.name == "{job_id}.{container}.{slurm_job_id}.{seq}.json".format(
+                    **request
+                )
                 assert path.name not in self._seen, "a seq was used twice"
                 self._seen.add(path.name)
                 self.requests.append(request)
@@ -347,9 +413,10 @@ class FakeDaemon:
             for id_ in request.get("inputs", [])
         ]
         outputs = [self._output(item, seconds) for item in request.get("outputs", [])]
+        nothing = self.refuse is not None or self.grant_nothing
         answer = {"version": 1, "seq": request["seq"], "expires": time.time() + seconds,
-                  "error": self.refuse, "inputs": [] if self.refuse else inputs,
-                  "outputs": [] if self.refuse else outputs}  # fmt: skip
+                  "error": self.refuse, "inputs": [] if nothing else inputs,
+                  "outputs": [] if nothing else outputs}  # fmt: skip
         folder = self.job_dir / str(request["container"]) / "grants"
         name = f"{request['slurm_job_id']}.{request['seq']}.json"
         temporary = folder / f".{name}.tmp-x"
@@ -365,9 +432,11 @@ class FakeDaemon:
             headers = {"Content-MD5": item["md5"]}
             put = {"url": self._url(key, seconds), "headers": headers}
             return {"path": item["path"], "put": put, "multipart": None}
-        self._uploads += 1
-        upload = f"u{self._uploads}"
-        self.s3.uploads[upload] = {}
+        upload = self._of.get(item["path"])
+        if upload is None or not self.same_upload:
+            self._uploads += 1
+            upload = self._of[item["path"]] = f"u{self._uploads}"
+            self.s3.uploads[upload] = {}
         parts = [
             {"number": n, "headers": {"Content-MD5": given},
              "url": self._url(key, seconds, uploadId=upload, partNumber=str(n))}

@@ -1,0 +1,395 @@
+"""Stage-out against a store that does everything a store should not."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.agent import crc64
+from gateway.agent.files import Output
+from gateway.agent.mailbox import Stop, Stopped
+from gateway.agent.outputs import scan
+from gateway.agent.s3http import Policy
+from gateway.agent.upload import Uploader
+from tests.agent.conftest import HASTY, Site
+from tests.agent.fakes import SECRET, Handler, drop, error_in_200, etag_of, md5, silent, status
+
+DATA = bytes(range(256)) * 13  # 3,328 bytes: four parts of 1,000
+PARTS = [1000, 1000, 1000, 328]
+
+
+class Send:
+    """An upload of what is in the output directory."""
+
+    policy = HASTY
+
+    def __init__(self, site: Site, **files: bytes) -> None:
+        self.site = site
+        self.place = site.place()
+        self.stop = Stop()
+        for name, data in files.items():
+            (self.place.outputs / name).write_bytes(data)
+        self.outputs: list[Output] = []
+        self.errors: list[str] = []
+
+    def file(self, name: str) -> Path:
+        return self.place.outputs / name
+
+    def run(self) -> Send:
+        mailbox = self.site.mailbox("stage-out")
+        found = scan(self.place.outputs, "/output_files")
+        job = self.site.job()
+        uploader = Uploader(job, mailbox, self.stop, lambda _: None, self.policy)
+        self.outputs, self.errors = uploader.outputs, uploader.errors
+        uploader.send(found)
+        return self
+
+    def is_there(self, **files: bytes) -> None:
+        """Every file is in the store, and the uploader says so with its checksums."""
+        assert self.errors == []
+        assert {o.path for o in self.outputs} == set(files)
+        for output in self.outputs:
+            data = files[output.path]
+            stored = self.site.s3.objects[f"out/{output.path}"]
+            assert stored.data == data
+            assert output.etag == stored.etag
+            assert (output.size, output.md5) == (len(data), md5(data).hex())
+            assert output.crc64nvme == crc64.encode(crc64.portable(data))
+
+    def fails(self) -> str:
+        self.run()
+        assert self.outputs == []
+        assert len(self.errors) == 1
+        assert "Signature" not in self.errors[0]
+        return self.errors[0]
+
+
+def grants(site: Site) -> int:
+    return len(site.daemon.of("stage-out"))
+
+
+each_size = pytest.mark.parametrize("data", [DATA[:1000], DATA], ids=["single", "multipart"])
+
+
+def test_small_large_and_empty_outputs_arrive(site: Site) -> None:
+    Send(site, a=b"abc", b=b"", c=DATA).run().is_there(a=b"abc", b=b"", c=DATA)
+    assert site.s3.objects["out/c"].etag == etag_of(DATA, PARTS)
+
+
+def test_names_that_a_url_or_a_shell_would_act_on_arrive_as_they_are(site: Site) -> None:
+    files = {"a b$(x);'\"?&=#%41.txt": b"1", "ü\n": b"2"}
+    Send(site, **files).run().is_there(**files)
+
+
+def test_the_part_size_itself_is_still_a_single_upload(site: Site) -> None:
+    Send(site, a=DATA[:1000], b=DATA[:1001]).run()
+    (request,) = site.daemon.of("stage-out")
+    parts = {o["path"]: o["part_md5s"] for o in request["outputs"]}
+    assert parts["a"] is None
+    assert parts["b"] == [
+        base64.b64encode(md5(part)).decode() for part in (DATA[:1000], DATA[1000:1001])
+    ]
+
+
+def test_each_put_carries_the_md5_of_its_body_and_exactly_the_granted_headers(site: Site) -> None:
+    Send(site, c=DATA).run()
+    for method, _, headers in site.s3.requests:
+        names = {"Host", "Content-Length"} | ({"Content-MD5"} if method == "PUT" else set())
+        assert set(headers) == names
+
+
+def test_more_outputs_than_one_grant_holds_are_asked_for_in_batches(site: Site) -> None:
+    files = {f"n{n:03}": b"%d" % n for n in range(520)}
+    send = Send(site, **files).run()
+    send.is_there(**files)
+    assert [len(request["outputs"]) for request in site.daemon.of("stage-out")] == [500, 20]
+
+
+def early_denial(handler: Handler) -> None:
+    """Say no before the body was read, and hang up."""
+    handler.error(403, "AccessDenied")
+
+
+def wrong_etag(handler: Handler) -> None:
+    handler.rfile.read(int(handler.headers["Content-Length"]))
+    handler.answer(200, ETag='"d41d8cd98f00b204e9800998ecf8427e"')
+
+
+@each_size
+@pytest.mark.parametrize(
+    "fault",
+    [
+        drop,
+        status(500, "InternalError"),
+        status(503, "SlowDown"),
+        status(429, "TooManyRequests"),
+        status(400, "BadDigest"),
+        status(400, "RequestTimeout"),
+        wrong_etag,
+        silent(2),
+    ],
+    ids=["drop", "500", "503", "429", "digest", "400", "etag", "silent"],
+)
+def test_what_passes_is_tried_again(
+    site: Site, data: bytes, fault: Callable[[Handler], None]
+) -> None:
+    site.s3.fault(fault, method="PUT", times=1)
+    Send(site, x=data).run().is_there(x=data)
+    assert grants(site) == 1
+
+
+@each_size
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (status(503, "SlowDown"), "the storage answered 503 SlowDown"),
+        (status(403, "AccessDenied"), "the storage answered 403 AccessDenied"),
+        (status(400, "InvalidRequest"), "the storage answered 400 InvalidRequest"),
+        (wrong_etag, "S3 has the ETag 'd41d8cd98f00b204e9800998ecf8427e' where"),
+        (drop, "connection to the storage"),
+    ],
+    ids=["503", "403", "400", "etag", "drop"],
+)
+def test_what_does_not_pass_is_told(
+    site: Site, data: bytes, fault: Callable[[Handler], None], text: str
+) -> None:
+    site.s3.fault(fault, method="PUT", times=1000)
+    said = Send(site, x=data).fails()
+    assert said.startswith("the output 'x' could not be uploaded: ")
+    assert text in said
+    assert "out/x" not in site.s3.objects
+
+
+def test_one_output_that_fails_keeps_back_no_other(site: Site) -> None:
+    site.s3.fault(status(400, "InvalidRequest"), key="out/bad", times=99)
+    send = Send(site, bad=b"1", good=b"2", large=DATA).run()
+    assert {o.path for o in send.outputs} == {"good", "large"}
+    assert len(send.errors) == 1
+    assert "'bad'" in send.errors[0]
+
+
+@each_size
+def test_a_grant_that_has_expired_is_renewed(site: Site, data: bytes) -> None:
+    site.daemon.grant_seconds = [-1]
+    Send(site, x=data).run().is_there(x=data)
+    assert grants(site) == 2
+
+
+def test_a_denial_before_the_body_was_taken_is_renewed_too(site: Site) -> None:
+    data = os.urandom(900)
+    site.s3.fault(early_denial, method="PUT")
+    Send(site, x=data).run().is_there(x=data)
+    assert grants(site) == 2
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_parts_that_are_there_are_sent_again_only_to_another_upload(site: Site, same: bool) -> None:
+    site.daemon.same_upload = same
+    site.s3.fault(status(403, "AccessDenied"), method="PUT", times=1)
+    Send(site, x=DATA).run().is_there(x=DATA)
+    assert grants(site) == 2
+    assert not same or site.s3.count("PUT") == 4 + 1
+
+
+def test_renewals_are_not_counted_as_long_as_parts_arrive(site: Site) -> None:
+    good: list[int] = []
+
+    def one_a_grant(handler: Handler) -> None:
+        """Let one part through for each grant, as a slow line with a short grant does."""
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        with site.s3.lock:
+            through = len(good) < grants(site)
+            if through:
+                good.append(int(handler.query["partNumber"]))
+        if not through:
+            handler.error(403, "AccessDenied")
+            return
+        site.s3.uploads[handler.query["uploadId"]][int(handler.query["partNumber"])] = body
+        handler.answer(200, ETag=f'"{md5(body).hex()}"')
+
+    data = DATA * 2  # seven parts: more grants than a denial would be asked about
+    site.s3.fault(one_a_grant, method="PUT", times=99)
+    Send(site, x=data).run().is_there(x=data)
+    assert sorted(good) == list(range(1, 8))
+    assert grants(site) == 7
+
+
+def test_a_denial_of_the_completion_is_renewed_and_sends_no_part_again(site: Site) -> None:
+    site.s3.fault(status(403, "AccessDenied"), method="POST")
+    Send(site, x=DATA).run().is_there(x=DATA)
+    assert site.s3.count("PUT") == 4
+    assert grants(site) == 2
+
+
+def lost(handler: Handler) -> None:
+    """Complete an upload and lose the answer."""
+    body = handler.rfile.read(int(handler.headers["Content-Length"]))
+    assert b"<PartNumber>1</PartNumber>" in body
+    parts = handler.server.uploads.pop(handler.query["uploadId"])
+    data = b"".join(parts[n] for n in sorted(parts))
+    handler.server.put(handler.key, data, [len(parts[n]) for n in sorted(parts)])
+    drop(handler)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [error_in_200, drop, lost, status(500, "InternalError"), status(503, "SlowDown"), silent(2)],
+    ids=["200-with-error", "drop", "lost", "500", "503", "silent"],
+)
+def test_a_completion_is_tried_until_it_is_known_to_be_done(
+    site: Site, fault: Callable[[Handler], None]
+) -> None:
+    site.s3.fault(fault, method="POST", times=1)
+    Send(site, x=DATA).run().is_there(x=DATA)
+    assert site.s3.count("POST") == 2
+
+
+def no_etag(handler: Handler) -> None:
+    handler.rfile.read(int(handler.headers["Content-Length"]))
+    handler.answer(200, b"<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+
+
+def other_etag(handler: Handler) -> None:
+    handler.rfile.read(int(handler.headers["Content-Length"]))
+    handler.answer(200, b"<CompleteMultipartUploadResult><ETag>other-4</ETag></x>")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (error_in_200, "the storage answered 200 InternalError"),
+        (no_etag, "without an ETag"),
+        (other_etag, "S3 has the ETag 'other-4' where"),
+        (status(404, "NoSuchUpload"), "the storage answered 404 NoSuchUpload"),
+        (status(400, "InvalidPart"), "the storage answered 400 InvalidPart"),
+        (status(403, "AccessDenied"), "the storage answered 403 AccessDenied"),
+    ],
+    ids=["200-with-error", "no-etag", "other-etag", "no-upload", "no-part", "403"],
+)
+def test_a_completion_that_fails_for_good_is_told(
+    site: Site, fault: Callable[[Handler], None], text: str
+) -> None:
+    site.s3.fault(fault, method="POST", times=99)
+    assert text in Send(site, x=DATA).fails()
+
+
+@each_size
+@pytest.mark.parametrize("how", ["grows", "is rewritten", "is replaced", "shrinks"])
+def test_a_file_that_changes_while_it_is_uploaded_is_told(
+    site: Site, data: bytes, how: str
+) -> None:
+    send = Send(site, x=data)
+    path = send.file("x")
+
+    def change(handler: Handler) -> None:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        if how == "grows":
+            path.write_bytes(data + b"!")
+        elif how == "shrinks":
+            os.truncate(path, 10)
+        elif how == "is rewritten":
+            path.write_bytes(data[::-1])
+            os.utime(path, ns=(1, 1))  # another time, whatever the clock's step is
+        else:
+            path.with_name("y").write_bytes(data)
+            path.with_name("y").rename(path)
+        handler.error(500, "InternalError")
+
+    site.s3.fault(change, method="PUT")
+    assert send.fails() == "the output 'x' changed while it was uploaded"
+    assert "out/x" not in site.s3.objects
+
+
+def test_a_file_that_changes_after_its_last_byte_was_sent_is_told(site: Site) -> None:
+    send = Send(site, x=b"abc")
+
+    def change(handler: Handler) -> None:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        send.file("x").write_bytes(b"abcd")
+        handler.answer(200, ETag=f'"{md5(b"abc").hex()}"')
+
+    site.s3.fault(change, method="PUT")
+    assert send.fails() == "the output 'x' changed while it was uploaded"
+
+
+@each_size
+def test_a_file_that_vanishes_is_told_and_not_taken_for_a_broken_connection(
+    site: Site, data: bytes
+) -> None:
+    send = Send(site, x=data)
+
+    def remove(handler: Handler) -> None:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        send.file("x").unlink(missing_ok=True)
+        handler.error(500, "InternalError")
+
+    site.s3.fault(remove, method="PUT", times=4)
+    assert send.fails() == "the output 'x' cannot be read: No such file or directory"
+
+
+def test_the_daemons_refusal_is_what_the_user_reads(site: Site) -> None:
+    site.daemon.refuse = "containers 0 and 1 both write results/x"
+    assert Send(site, x=b"abc", y=b"abc").fails() == site.daemon.refuse
+
+
+def test_an_output_the_daemon_does_not_grant_is_told(site: Site) -> None:
+    site.daemon.grant_nothing = True
+    assert Send(site, x=b"abc").fails() == "the output 'x': the gateway granted no upload"
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("grant", "timeout"),
+        ("answer", "canceled"),
+        ("back-off", "timeout"),
+        ("completion", "canceled"),
+    ],
+)
+def test_an_end_comes_through_wherever_the_upload_is(site: Site, where: str, reason: str) -> None:
+    send = Send(site, x=DATA)
+    send.policy = Policy(first=30.0, timeout=30.0)
+    reached = threading.Event()
+
+    def watch(then: Callable[[Handler], None]) -> Callable[[Handler], None]:
+        def act(handler: Handler) -> None:
+            reached.set()
+            then(handler)
+
+        return act
+
+    if where == "grant":
+        site.daemon.deaf = 99
+        threading.Timer(0.05, reached.set).start()
+    elif where == "completion":
+        site.s3.fault(watch(silent(3)), method="POST", times=99)
+    else:
+        act = silent(3) if where == "answer" else status(500, "InternalError")
+        site.s3.fault(watch(act), method="PUT", times=99)
+
+    def end() -> None:
+        reached.wait(10)
+        setattr(send.stop, reason, True)
+
+    threading.Thread(target=end).start()
+    with pytest.raises(Stopped) as caught:
+        send.run()
+    assert caught.value.reason == reason
+    assert send.outputs == []
+
+
+def test_nothing_that_is_printed_holds_a_secret(
+    site: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    site.s3.fault(drop, times=1)
+    site.s3.fault(status(400, "InvalidRequest"), method="POST", times=1)
+    assert "InvalidRequest" in Send(site, x=DATA).fails()
+    printed = capfd.readouterr().err
+    assert "output 'x': " in printed
+    assert SECRET.partition("=")[2] not in printed
+    assert site.s3.url not in printed
