@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import subprocess
 import time
 import uuid
@@ -92,6 +93,20 @@ class DevCluster:
         )
         return found
 
+    def containers(self, job_id: str) -> list[dict[str, Any]]:
+        """A job's containers as JSON."""
+        text = self.run(
+            *("curl", "-s", "--unix-socket", "/run/cts/cts.sock"),
+            f"http://cts/jobs/{job_id}/containers",
+        ).stdout
+        found: list[dict[str, Any]] = json.loads(text)["containers"]
+        return found
+
+    def release(self, job_id: str) -> None:
+        """Let Slurm start a requeued job now; it waits two minutes by itself."""
+        for slurm in self.job(job_id)["slurm_jobs"]:
+            self.run("scontrol", "update", f"jobid={slurm}", "starttime=now", user="root")
+
     def finish(self, job_id: str, user: str = "alice") -> dict[str, Any]:
         """Wait for a job's end and return it."""
         self.run("cts", "wait", "--timeout", "240", job_id, user=user, check=False)
@@ -122,7 +137,7 @@ def site() -> DevCluster:
     settings = configparser.ConfigParser()
     settings.read(CHECKOUT / "test.cfg")
     section: Mapping[str, str] = settings["test"] if settings.has_section("test") else {}
-    options = ["--name", section.get("cluster") or "dev"]
+    options = ["--name", os.environ.get("CTS_CLUSTER") or section.get("cluster") or "dev"]
     if section.get("cache"):
         options += ["--cache", section["cache"]]
     facts = json.loads(DevCluster(tuple(options), "").tool("env").stdout)

@@ -1,0 +1,97 @@
+"""The object store goes away: jobs wait for it, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+
+from tests.conftest import DevCluster
+
+READS = [f"sample-data/reads/sample-{n}.txt" for n in range(2, 8)]
+
+
+def _copied(site: DevCluster, job: dict[str, object]) -> bool:
+    """Whether the job's outputs in S3 are its inputs, byte for byte."""
+    script = (
+        'set -e; rm -rf got want; aws s3 cp --only-show-errors --recursive "s3://$1" got; '
+        'aws s3 cp --only-show-errors --recursive s3://sample-data/reads want; '
+        'cd got; for f in sample-*; do cmp "$f" "../want/$f"; done'
+    )
+    fields = job["job_input"]
+    assert isinstance(fields, dict)
+    return site.run("sh", "-c", script, "sh", fields["output_dir"], check=False).returncode == 0
+
+
+def test_a_store_that_is_away_at_submission_is_told_in_one_line_and_nothing_is_stored(
+    site: DevCluster,
+) -> None:
+    image = site.image("checksum")
+    before = site.run("cts", "jobs", "--json").stdout
+    site.tool("kill", "rgw")
+    job = {"cluster": "dev", "image": image, "input_files": READS, "output_dir": "results/none"}
+    done = site.run("cts", "submit", "-", text=json.dumps(job), check=False)
+    assert done.returncode == 2
+    assert "(appcode 60000)" in done.stderr
+    assert "cannot be reached" in done.stderr
+    assert site.run("cts", "jobs", "--json").stdout == before
+
+
+def test_a_store_that_goes_while_a_container_runs_gets_the_outputs_when_it_is_back(
+    site: DevCluster,
+) -> None:
+    job_id = site.submit(image=site.image("sleep"), input_files=READS, params={"args": ["3"]})
+    site.until(lambda: site.job(job_id)["phase"] == "run")
+    site.tool("kill", "rgw")
+    site.until(lambda: site.job(job_id)["phase"] == "stage-out")
+    site.until(lambda: "again in" in _node_log(site, job_id))
+    site.tool("start", "rgw")
+    job = site.finish(job_id)
+    assert job["state"] == "complete", job["error"]
+    assert job["output_file_count"] == len(READS)
+    assert _copied(site, job)
+
+
+def test_a_store_that_is_away_while_a_node_stages_in_delays_the_job_and_no_more(
+    site: DevCluster,
+) -> None:
+    image = site.image("checksum")
+    site.run("pkill", "-STOP", "-x", "slurmctld", user="root")
+    job_id = site.submit(image=image, input_files=READS)
+    site.tool("kill", "rgw")
+    site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
+    site.until(lambda: "again in" in _node_log(site, job_id))
+    assert site.job(job_id)["state"] == "job_submitted"
+    site.tool("start", "rgw")
+    job = site.finish(job_id)
+    assert job["state"] == "complete", job["error"]
+    assert _copied(site, job)
+
+
+def test_outputs_that_cannot_be_verified_now_keep_the_job_waiting_with_the_reason_shown(
+    site: DevCluster,
+) -> None:
+    job_id = site.submit(image=site.image("sleep"), input_files=READS, params={"args": ["2"]})
+    folder = f"/scratch/cts/jobs/{job_id}/0"
+    # Slurm falls silent once the last step has begun, so that the job has ended for the node, not yet for the daemon.
+    site.run(
+        "sh",
+        "-c",
+        f"while [ ! -e {folder}/.begun-stage-out ]; do sleep 0.01; done; pkill -STOP -x slurmctld",
+        user="root",
+    )
+    site.until(
+        lambda: site.run("test", "-e", f"{folder}/result.json", user="root", check=False).returncode
+        == 0
+    )
+    site.tool("kill", "rgw")
+    site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
+    site.until(lambda: "verifying the outputs waits" in (site.job(job_id)["reason"] or ""))
+    assert site.job(job_id)["state"] == "upload_submitted"
+    site.tool("start", "rgw")
+    job = site.finish(job_id)
+    assert job["state"] == "complete", job["error"]
+    assert _copied(site, job)
+
+
+def _node_log(site: DevCluster, job_id: str) -> str:
+    done = site.run("cat", f"/scratch/cts/jobs/{job_id}/slurm-0.log", user="root", check=False)
+    return done.stdout
