@@ -18,19 +18,18 @@ SECTIONS = [
 _OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 
 
-def _single(function: Any) -> typer.Typer:
-    app = typer.Typer(add_completion=False)
-    app.command()(function)
+def _app(module: Any) -> typer.Typer:
+    """Return a program's app; one that is a single command may make it only when it is run."""
+    app = getattr(module, "app", None)
+    if not isinstance(app, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command()(getattr(module, module.__name__.rpartition(".")[2]))
     return app
 
 
 APPS: Mapping[str, typer.Typer] = {
-    "cts": cts.app,
-    "ctsbatch": _single(ctsbatch.ctsbatch),
-    "ctsqueue": _single(ctsqueue.ctsqueue),
-    "ctscancel": _single(ctscancel.ctscancel),
-    "ctsacct": _single(ctsacct.ctsacct),
-    "ctsd": ctsd.app,
+    module.__name__.rpartition(".")[2]: _app(module)
+    for module in (cts, ctsbatch, ctsqueue, ctscancel, ctsacct, ctsd)
 }
 
 
@@ -46,6 +45,11 @@ def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 COMMANDS = [
     leaf for name, app in APPS.items() for leaf in _leaves(name, typer.main.get_command(app))
 ]
+
+
+def test_the_page_of_cts_has_the_options_of_the_program_itself() -> None:
+    own = _taken(typer.main.get_command(APPS["cts"])) - {"--help"}
+    assert set(_told(Page.read("docs/commands/cts.md").sections()["cts"])) == own
 
 
 def _taken(command: Any) -> set[str]:
