@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional
 
@@ -68,6 +69,7 @@ def kill_session(session: int) -> None:
             return
         for pid in members:
             _kill(pid)
+        time.sleep(0.02)  # what dies with much memory takes its time
 
 
 def _kill(pid: int) -> None:

@@ -66,13 +66,11 @@ class Ended:
 class Task:
     """Task 0 of a Slurm job: its batch script as a process."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, agent: Path) -> None:
         self.site = site
         work = site.work
         (work / "bin").mkdir()
-        (work / "agent").mkdir()
-        (work / "agent" / "ctsagent").symlink_to(Path(gateway.agent.__path__[0]))
-        (work / "agent" / "__main__.py").write_text(MAIN)
+        (work / "agent").symlink_to(agent)
         for name, text in (("srun", SRUN), ("apptainer", APPTAINER)):
             (work / "bin" / name).write_text(text.format(work=work))
             (work / "bin" / name).chmod(0o755)
@@ -134,9 +132,20 @@ class Task:
             self._process.kill()
 
 
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent as the daemon copies it to a site."""
+    folder = tmp_path_factory.mktemp("agent")
+    (folder / "ctsagent").mkdir()
+    for path in Path(gateway.agent.__path__[0]).glob("*.py"):
+        (folder / "ctsagent" / path.name).write_bytes(path.read_bytes())
+    (folder / "__main__.py").write_text(MAIN)
+    return folder
+
+
 @pytest.fixture
-def task(site: Site) -> Iterator[Task]:
-    task = Task(site)
+def task(site: Site, agent: Path) -> Iterator[Task]:
+    task = Task(site, agent)
     yield task
     task.kill()
 

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.agent.container import Command
 from gateway.agent.mailbox import Stop
-from gateway.agent.processes import processes
+from gateway.agent.processes import oom_kills, processes
 from gateway.agent.run import Ended, Limits, Runner
 from gateway.agent.verdict import judge
 from tests.agent.conftest import Site
@@ -187,3 +187,28 @@ def test_a_container_that_apptainer_could_not_start_says_why(
 ) -> None:
     result = judge(site.job(), Ended(255, None, False, None, tail), memory_ran_out=False)
     assert said in (result.error or "")
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "file", "text", "kills"),
+    [
+        ("0::/job/step\n", "job/step/memory.events", "low 0\noom 4\noom_kill 3\n", 3),
+        (
+            "5:memory:/job\n3:cpu,cpuacct:/x\n0::/\n",
+            "memory/job/memory.oom_control",
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            2,
+        ),
+        ("5:memory:/job\n", "memory/job/memory.oom_control", "under_oom 0\n", None),
+        ("0::/job\n", "elsewhere", "oom_kill 1\n", None),
+    ],
+    ids=["v2", "v1", "old kernel", "no file"],
+)
+def test_kills_for_memory_are_read_from_the_cgroup_of_either_version(
+    tmp_path: Path, cgroup: str, file: str, text: str, kills: int | None
+) -> None:
+    (tmp_path / "proc-self-cgroup").write_text(cgroup)
+    (tmp_path / "sys" / file).parent.mkdir(parents=True)
+    (tmp_path / "sys" / file).write_text(text)
+    assert oom_kills(tmp_path / "proc-self-cgroup", tmp_path / "sys") == kills
+    assert oom_kills(tmp_path / "no-such-file", tmp_path / "sys") is None
