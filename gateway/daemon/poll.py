@@ -115,7 +115,8 @@ class Poller:
         outcome = (container.result or {}).get("outcome")
         explained = record is not None and record.end is not None and bool(record.steps)
         lost = container.result is None and state.startswith("COMPLETED")
-        if waited < _LAG and (lost or (outcome not in ("ok", "timeout") and not explained)):
+        unexplained = lost or (outcome not in ("ok", "timeout") and not explained)
+        if unexplained and waited < _LAG and container.phase != str(Phase.CANCELING):
             return 1
         try:
             self._settler.settle(container, state, record)

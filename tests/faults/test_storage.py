@@ -71,19 +71,15 @@ def test_outputs_that_cannot_be_verified_now_keep_the_job_waiting_with_the_reaso
 ) -> None:
     job_id = site.submit(image=site.image("sleep"), input_files=READS, params={"args": ["2"]})
     folder = f"/scratch/cts/jobs/{job_id}/0"
-    # Slurm falls silent once the last step has begun, so that the job has ended for the node, not yet for the daemon.
+    # The daemon sleeps from the end of the upload on, until the store is away.
     site.run(
         "sh",
         "-c",
-        f"while [ ! -e {folder}/.begun-stage-out ]; do sleep 0.01; done; pkill -STOP -x slurmctld",
+        f"while [ ! -e {folder}/.step-stage-out.json ]; do sleep 0.005; done; pkill -STOP -x -u ctsd ctsd",
         user="root",
     )
-    site.until(
-        lambda: site.run("test", "-e", f"{folder}/result.json", user="root", check=False).returncode
-        == 0
-    )
     site.tool("kill", "rgw")
-    site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
+    site.run("pkill", "-CONT", "-x", "-u", "ctsd", "ctsd", user="root")
     site.until(lambda: "verifying the outputs waits" in (site.job(job_id)["reason"] or ""))
     assert site.job(job_id)["state"] == "upload_submitted"
     site.tool("start", "rgw")
