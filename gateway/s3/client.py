@@ -7,32 +7,32 @@ The only module that holds S3 keys. Errors of botocore end here, as GatewayError
 from __future__ import annotations
 
 import configparser
+import re
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config as BotoConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from gateway.config import S3Section
 from gateway.errors import AppCode, ConfigError, GatewayError
+from gateway.s3.errors import S3UnavailableError, Teller, encrypted
+from gateway.s3.parts import part_count, part_sizes
+from gateway.s3.paths import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+__all__ = ["Grant", "ObjectInfo", "ObjectStore", "S3UnavailableError"]
+
 _THREADS = 32
-_MANY_PARTS = 1000
-
-
-class S3UnavailableError(GatewayError):
-    """The object store cannot be reached or has trouble of its own; trying again later may help."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(AppCode.RESOURCE_UNAVAILABLE, message)
+_MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
+_CHECK = ".cts-write-check"
+_GONE = ("NoSuchUpload", "NoSuchBucket", "404")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class ObjectInfo:
     etag: str
     part_sizes: list[int] | None
     crc64nvme: str | None
+
+    @property
+    def etag_is_md5(self) -> bool:
+        """Whether ETag and part sizes prove the bytes; where not, only the CRC does."""
+        return self.part_sizes is not None or _MD5.fullmatch(self.etag) is not None
 
 
 @dataclass(frozen=True)
@@ -62,32 +67,42 @@ class ObjectStore:
         When the credentials file cannot be read or has no such profile.
     """
 
-    def __init__(self, config: S3Section) -> None:
-        key, secret = _credentials(config)
+    def __init__(
+        self, config: S3Section, *, connect_timeout: float = 5, read_timeout: float = 30
+    ) -> None:
+        keys = _credentials(config)
         self._config = config
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.client: S3Client = boto3.client(
-                "s3",
-                endpoint_url=config.endpoint_url,
-                region_name=config.region,
-                aws_access_key_id=key,
-                aws_secret_access_key=secret,
-                verify=False
-                if config.insecure
-                else (str(config.ca_file) if config.ca_file else None),
-                config=BotoConfig(
-                    signature_version="s3v4",
-                    s3={"addressing_style": config.addressing},
-                    max_pool_connections=_THREADS * 2,
-                    connect_timeout=5,
-                    read_timeout=30,
-                    retries={"mode": "standard", "max_attempts": 3},
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                ),
-            )
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="s3")
+        self._parts = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="s3-parts")
+        options = BotoConfig(
+            signature_version="s3v4",
+            s3={"addressing_style": config.addressing},
+            max_pool_connections=_THREADS * 2,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            retries={"mode": "standard", "max_attempts": 3},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        if config.ca_file is not None and not config.ca_file.is_file():
+            raise ConfigError(f"s3.ca_file: there is no file {config.ca_file}")
+        verify = False if config.insecure else str(config.ca_file) if config.ca_file else None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.client: S3Client = boto3.client(
+                    "s3",
+                    endpoint_url=config.endpoint_url,
+                    region_name=config.region,
+                    verify=verify,
+                    config=options,
+                    aws_access_key_id=keys.key,
+                    aws_secret_access_key=keys.secret,
+                    aws_session_token=keys.token,
+                )
+        except ValueError as exc:
+            raise ConfigError(f"s3.endpoint_url or s3.region: {exc}") from exc
+        self._teller = Teller(self.client, config.endpoint_url or "AWS")
 
     def inspect_all(self, objects: list[tuple[str, str]]) -> list[ObjectInfo]:
         """Look at many objects (bucket, key) at once, in the order given; the first error is raised."""
@@ -100,77 +115,42 @@ class ObjectStore:
         ------
         GatewayError
             S3_PATH_NOT_FOUND, S3_BUCKET_NOT_FOUND, S3_PATH_INACCESSIBLE, or UNSUPPORTED for an object
-            encrypted with SSE-C or SSE-KMS, whose ETag says nothing of its bytes.
+            encrypted with SSE-C or SSE-KMS, whose ETag says nothing of its bytes, or that is archived, or
+            that nothing could verify.
         S3UnavailableError
         """
-        with self._errors(bucket, key):
+        with self._teller.told(bucket, key):
             head = self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            etag, size = head["ETag"].strip('"'), head["ContentLength"]
         if head.get("SSECustomerAlgorithm") or head.get("ServerSideEncryption", "").startswith(
             "aws:kms"
         ):
-            raise _encrypted(bucket, key)
-        etag = head["ETag"].strip('"')
-        size = head["ContentLength"]
+            raise encrypted(bucket, key)
+        if head.get("StorageClass") in _ARCHIVED and 'ongoing-request="false"' not in head.get(
+            "Restore", ""
+        ):
+            raise GatewayError(
+                AppCode.UNSUPPORTED,
+                f"{bucket}/{key} is archived ({head['StorageClass']}) and cannot be read; restore it first.",
+            )
         crc: str | None = head.get("ChecksumCRC64NVME")
         if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or (
             crc is not None and "-" in crc
         ):
             crc = None
-        parts = self._part_sizes(bucket, key, size, etag) if "-" in etag else None
-        if "-" in etag and parts is None and crc is None:
+        count = part_count(etag)
+        parts = None
+        if count is not None:
+            parts = part_sizes(self.client, self._teller, self._parts, bucket, key, size, count)
+        info = ObjectInfo(size, etag, parts, crc)
+        if crc is None and not info.etag_is_md5:
             raise GatewayError(
                 AppCode.UNSUPPORTED,
-                f"{bucket}/{key}: its parts cannot be learned from the store and it has no CRC64NVME of the whole "
-                "object, so a download could not be verified. Copy it with a tool that stores checksums.",
+                f"{bucket}/{key}: its ETag {etag[:100]!r} proves nothing of its bytes (its parts cannot be learned from the "
+                "store), and it has no CRC64NVME of the whole object, so a download could not be verified. Copy it with a "
+                "tool that stores checksums.",
             )
-        return ObjectInfo(size, etag, parts, crc)
-
-    def _part_sizes(self, bucket: str, key: str, size: int, etag: str) -> list[int] | None:
-        count_text = etag.rpartition("-")[2]
-        if not count_text.isdigit() or int(count_text) < 1:
-            return None
-        count = int(count_text)
-        if count == 1:
-            return [size]
-        with self._errors(bucket, key):
-            first = self.client.head_object(Bucket=bucket, Key=key, PartNumber=1)
-        part = first["ContentLength"]
-        last = size - part * (count - 1)
-        equal = [part] * (count - 1) + [last] if 0 < last <= part else None
-        listed = self._listed_parts(bucket, key, count)
-        if listed is not None and sum(listed) == size:
-            return listed
-        if count > _MANY_PARTS:
-            return equal
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            sizes = list(pool.map(lambda n: self._part_size(bucket, key, n), range(1, count + 1)))
-        return sizes if sum(sizes) == size else equal
-
-    def _part_size(self, bucket: str, key: str, number: int) -> int:
-        with self._errors(bucket, key):
-            return self.client.head_object(Bucket=bucket, Key=key, PartNumber=number)[
-                "ContentLength"
-            ]
-
-    def _listed_parts(self, bucket: str, key: str, count: int) -> list[int] | None:
-        sizes: list[int] = []
-        marker = 0
-        try:
-            while len(sizes) < count:
-                page = self.client.get_object_attributes(
-                    Bucket=bucket,
-                    Key=key,
-                    ObjectAttributes=["ObjectParts"],
-                    PartNumberMarker=marker,
-                ).get("ObjectParts", {})
-                rows = page.get("Parts", [])
-                if not rows:
-                    return None
-                sizes += [row["Size"] for row in rows]
-                marker = rows[-1]["PartNumber"]
-        except (ClientError, BotoCoreError, KeyError):
-            return None
-        return sizes
+        return info
 
     def check_writable(self, bucket: str, prefix: str) -> None:
         """See that the service may write below a prefix, leaving nothing behind: begins an upload and aborts it.
@@ -178,17 +158,22 @@ class ObjectStore:
         Raises
         ------
         GatewayError
-            S3_BUCKET_NOT_FOUND or S3_BUCKET_INACCESSIBLE.
+            S3_BUCKET_NOT_FOUND, S3_BUCKET_INACCESSIBLE, or ILLEGAL_S3_PATH for a prefix that leaves no room.
         S3UnavailableError
         """
-        key = f"{prefix}.cts-write-check"
-        with self._errors(bucket, None):
+        key = f"{prefix}{_CHECK}"
+        if len(key.encode()) > MAX_KEY_BYTES:
+            raise GatewayError(
+                AppCode.ILLEGAL_S3_PATH,
+                f"The output path {prefix[:100]!r}… leaves no room for the names of files; use a shorter one.",
+            )
+        with self._teller.told(bucket, None, writing=True):
             upload = self.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
             self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
 
     def buckets(self) -> list[str]:
         """Names of the buckets of the service's user; proves that the keys are right."""
-        with self._errors("(all buckets)", None):
+        with self._teller.told("(all buckets)", None):
             return [row["Name"] for row in self.client.list_buckets().get("Buckets", [])]
 
     def grant_get(self, bucket: str, key: str) -> Grant:
@@ -200,8 +185,10 @@ class ObjectStore:
         headers = {"Content-MD5": md5}
         parameters: dict[str, Any] = {"Bucket": bucket, "Key": key, "ContentMD5": md5}
         if crc64nvme is not None:
-            parameters["ChecksumCRC64NVME"] = crc64nvme
+            parameters |= {"ChecksumCRC64NVME": crc64nvme, "ChecksumAlgorithm": "CRC64NVME"}
+            # Without the second header Ceph RGW takes the object and drops its checksum.
             headers["x-amz-checksum-crc64nvme"] = crc64nvme
+            headers["x-amz-sdk-checksum-algorithm"] = "CRC64NVME"
         return self._presign("put_object", parameters, headers)
 
     def start_upload(self, bucket: str, key: str, crc64nvme: bool) -> str:
@@ -209,7 +196,7 @@ class ObjectStore:
         extra: dict[str, Any] = (
             {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if crc64nvme else {}
         )
-        with self._errors(bucket, key):
+        with self._teller.told(bucket, key, writing=True):
             return self.client.create_multipart_upload(Bucket=bucket, Key=key, **extra)["UploadId"]
 
     def grant_part(self, bucket: str, key: str, upload: str, number: int, md5: str) -> Grant:
@@ -231,113 +218,48 @@ class ObjectStore:
 
     def abort_upload(self, bucket: str, key: str, upload: str) -> None:
         """Drop a multipart upload and its parts; one that is complete or gone is no error."""
-        try:
-            self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
-        except ClientError as exc:
-            if exc.response.get("Error", {}).get("Code") not in ("NoSuchUpload", "404"):
-                raise S3UnavailableError(
-                    f"cannot abort the upload of {bucket}/{key}: {exc}"
-                ) from exc
-        except BotoCoreError as exc:
-            raise S3UnavailableError(f"cannot reach the object store: {exc}") from exc
+        with self._teller.told(bucket, key, writing=True):
+            try:
+                self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+            except ClientError as exc:
+                if exc.response.get("Error", {}).get("Code") not in _GONE:
+                    raise
 
     def _presign(self, method: str, parameters: dict[str, Any], headers: dict[str, str]) -> Grant:
-        url = self.client.generate_presigned_url(
-            method, Params=parameters, ExpiresIn=self._config.grant_seconds
-        )
+        with self._teller.told(str(parameters["Bucket"]), str(parameters["Key"])):
+            url = self.client.generate_presigned_url(
+                method, Params=parameters, ExpiresIn=self._config.grant_seconds
+            )
         return Grant(url, headers)
 
-    @contextmanager
-    def _errors(self, bucket: str, key: str | None) -> Iterator[None]:
-        where = bucket if key is None else f"{bucket}/{key}"
-        try:
-            yield
-        except ClientError as exc:
-            raise self._explain(exc, bucket, key, where) from exc
-        except BotoCoreError as exc:
-            raise S3UnavailableError(
-                f"The object store {self._config.endpoint_url or 'AWS'} cannot be reached ({type(exc).__name__}); "
-                "try again later, and tell the gateway's admins if it lasts."
-            ) from exc
 
-    def _explain(self, exc: ClientError, bucket: str, key: str | None, where: str) -> GatewayError:
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = exc.response.get("Error", {}).get("Code", "")
-        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            return S3UnavailableError(
-                "The gateway's own S3 keys are refused by the object store; tell its admins."
-            )
-        if code == "NoSuchBucket" or (
-            status == 404 and (key is None or not self._bucket_there(bucket))
-        ):
-            return GatewayError(
-                AppCode.S3_BUCKET_NOT_FOUND,
-                f"There is no bucket {bucket!r} (of the path {where!r}).",
-            )
-        if status == 404:
-            return GatewayError(
-                AppCode.S3_PATH_NOT_FOUND,
-                f"There is no object {where!r}; check the key's spelling.",
-            )
-        if status == 400 and key is not None:
-            return _encrypted(bucket, key)
-        if status == 403:
-            if not self._keys_work():
-                return S3UnavailableError(
-                    "The gateway's own S3 keys are refused by the object store; tell its admins."
-                )
-            kind = AppCode.S3_BUCKET_INACCESSIBLE if key is None else AppCode.S3_PATH_INACCESSIBLE
-            need = "write to" if key is None else "read"
-            return GatewayError(
-                kind, f"The gateway may not {need} {where!r}; ask the bucket's owner to grant it."
-            )
-        return S3UnavailableError(
-            f"The object store answered {status} {code} for {where!r}; try again later."
-        )
-
-    def _bucket_there(self, bucket: str) -> bool:
-        try:
-            self.client.head_bucket(Bucket=bucket)
-        except ClientError as exc:
-            return exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404
-        except BotoCoreError:
-            return True
-        return True
-
-    def _keys_work(self) -> bool:
-        try:
-            self.client.list_buckets()
-        except ClientError as exc:
-            return exc.response.get("Error", {}).get("Code") not in (
-                "InvalidAccessKeyId",
-                "SignatureDoesNotMatch",
-            )
-        except BotoCoreError:
-            return True
-        return True
+@dataclass(frozen=True)
+class _Keys:
+    key: str
+    secret: str
+    token: str | None
 
 
-def _encrypted(bucket: str, key: str) -> GatewayError:
-    return GatewayError(
-        AppCode.UNSUPPORTED,
-        f"{bucket}/{key} is encrypted with a customer's or a KMS key (SSE-C, SSE-KMS): its bytes could not be "
-        "verified. Store it with the store's own encryption (SSE-S3) or none.",
-    )
-
-
-def _credentials(config: S3Section) -> tuple[str, str]:
+def _credentials(config: S3Section) -> _Keys:
     parser = configparser.ConfigParser(interpolation=None)
+    key: str | None
+    secret: str | None
     try:
         with config.credentials_file.open(encoding="utf-8") as file:
             parser.read_file(file)
         section = parser[config.profile]
-        return section["aws_access_key_id"], section["aws_secret_access_key"]
+        key, secret = section["aws_access_key_id"], section["aws_secret_access_key"]
+        token = section.get("aws_session_token")
     except OSError as exc:
         raise ConfigError(
             f"s3.credentials_file: cannot read {config.credentials_file}: {exc.strerror}"
         ) from exc
-    except (KeyError, configparser.Error) as exc:
+    except (KeyError, configparser.Error, UnicodeDecodeError):
+        key = secret = token = None
+    if not key or not secret:
+        # What the parser says is not passed on: it quotes the line, which may be a secret.
         raise ConfigError(
             f"s3.credentials_file: {config.credentials_file} needs a section [{config.profile}] with "
             "aws_access_key_id and aws_secret_access_key"
-        ) from exc
+        )
+    return _Keys(key, secret, token or None)
