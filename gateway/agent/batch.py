@@ -108,7 +108,7 @@ class Report:
         try:
             write_json(self._folder / "status.json", status)
             if name != "end" and self.mailbox is not None:
-                self.mailbox.tell("phase", phase=name, time=now)
+                self.mailbox.tell("phase", phase=name, time=now, host=self._slurm.host)
         except OSError as exc:
             print(f"{name}: {exc}", file=sys.stderr, flush=True)
 
@@ -136,6 +136,7 @@ class Report:
             "image_cached": self.steps.get("stage-in", none).image_cached,
             "outputs": [output._asdict() for output in result.outputs],
             "log_truncated": result.log_truncated,
+            "memory_ran_out": result.memory_ran_out,
         }
         keep = result.outcome != "ok"
         if self.place is not None and self.place.scratch is not None and keep:

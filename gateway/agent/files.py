@@ -284,6 +284,7 @@ class StepResult(NamedTuple):
     image_cached: bool = False
     outputs: Tuple[Output, ...] = ()
     log_truncated: bool = False
+    memory_ran_out: bool = False
 
     def write(self, path: Path) -> None:
         """Write this as a step file."""
@@ -312,4 +313,5 @@ def read_step(path: Path) -> StepResult:
             for o in f.each("outputs")
         ),
         log_truncated=f.flag("log_truncated"),
+        memory_ran_out=f.flag("memory_ran_out"),
     )

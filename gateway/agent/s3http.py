@@ -47,11 +47,15 @@ class Refused(Exception):
 
 
 class Policy(NamedTuple):
-    """Bounds of patience, in seconds; below `floor_bytes` in `window` a transfer has stalled."""
+    """Bounds of patience, in seconds; below `floor_bytes` in `window` a transfer has stalled.
 
-    attempts: int = 8
+    A store that refuses connections is borne for some seven minutes, less than the time that a site
+    gives for staging by default; Slurm's time limit ends the patience in any case.
+    """
+
+    attempts: int = 40
     first: float = 0.5
-    longest: float = 30.0
+    longest: float = 15.0
     timeout: float = 30.0
     window: float = 60.0
     floor_bytes: int = 64 * 1024

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Sequence
 
 from .files import Clock, Job
 from .mailbox import Stop
@@ -19,7 +19,9 @@ _KEPT = ("SLURM_JOB", "SLURM_ARRAY_", "SLURM_CONF", "SLURM_CLUSTER_NAME", "SLURM
          "SLURM_NNODES", "SLURM_TASKS_PER_NODE", "SLURMD_NODENAME", "SLURM_RESTART_COUNT",
          "SLURM_SUBMIT_", "SLURM_TOPOLOGY_", "SLURM_JWT", "LD_LIBRARY_PATH")  # fmt: skip
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/slurm/bin"
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0)
+# Ten minutes, as long as a site gives for staging by default.
+_PAUSES = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 40)
+_ALONE_AFTER = 10  # sruns that failed before the outputs are uploaded without one: two minutes
 _LOOK_AGAIN = 0.05
 _IMMEDIATE = 2  # seconds that srun may take to get its step
 _CANCEL_SECONDS = 8.0
@@ -33,7 +35,7 @@ def step_environment(environ: Mapping[str, str]) -> Dict[str, str]:
 
 
 def arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
-    """Return the command of a step: one task with all CPUs of the job and its memory.
+    """Return the command of a step under srun: one task with all CPUs of the job and its memory.
 
     The steps come one after the other: `--overlap` says that one need not wait for what the one
     before it held. A slurmctld that was restarted calls nodes busy until they have answered it;
@@ -52,14 +54,13 @@ def arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
         "--mpi=none",
         "--overlap",
         f"--immediate={_IMMEDIATE}",
-        job.python,
-        "-I",
-        job.agent,
-        "step",
-        phase,
-        job_file,
-        str(n),
+        *step_arguments(job, job_file, n, phase),
     ]
+
+
+def step_arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
+    """Return the command of a step itself."""
+    return [job.python, "-I", job.agent, "step", phase, job_file, str(n)]
 
 
 class Steps:
@@ -78,8 +79,10 @@ class Steps:
         environ: Mapping[str, str],
         stop: Stop,
         clock: Clock = time.monotonic,
+        pauses: Sequence[float] = _PAUSES,
     ) -> None:
         self._job = job
+        self._pauses = pauses
         self._job_file = job_file
         self._n = n
         self._place = place
@@ -109,7 +112,8 @@ class Steps:
     def run(self, phase: str) -> int:
         """Run the step of a phase to its end; return srun's exit code.
 
-        A step that did not begin (the controller was away, say) is tried again for some minutes.
+        A step that did not begin (the controller was away, say) is tried again for some minutes; outputs
+        are then uploaded without srun rather than not at all, only Slurm does not see that step.
 
         Raises
         ------
@@ -118,16 +122,16 @@ class Steps:
         OSError
             When srun cannot be started.
         """
-        for pause in (*_PAUSES, None):
+        command = arguments(self._job, self._job_file, self._n, phase)
+        for attempt, pause in enumerate((*self._pauses, None)):
             self._check(phase)
+            if phase == "stage-out" and attempt == _ALONE_AFTER:
+                print("stage-out: going on without srun", file=sys.stderr, flush=True)
+                command = step_arguments(self._job, self._job_file, self._n, phase)
             begun = self._place.begun_file(phase)
             begun.unlink(missing_ok=True)
             self._phase, self._told = phase, {}
-            self._child = subprocess.Popen(
-                arguments(self._job, self._job_file, self._n, phase),
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-            )
+            self._child = subprocess.Popen(command, env=self._environ, stdin=subprocess.DEVNULL)
             self._hand_on()
             code = self._child.wait()
             self._child = None

@@ -23,6 +23,7 @@ def judge(job: Job, ended: Ended, *, memory_ran_out: bool) -> StepResult:
         signal=died_of,
         error=error,
         log_truncated=ended.truncated,
+        memory_ran_out=memory_ran_out,
     )
 
 

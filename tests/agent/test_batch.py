@@ -185,6 +185,7 @@ def test_a_container_that_works_brings_its_outputs_to_s3_and_tells_all_of_it(
             {"path": "a.txt", "size": 5, "etag": md5, "md5": md5, "crc64nvme": result["outputs"][0]["crc64nvme"]}
         ],
         "log_truncated": False,
+        "memory_ran_out": False,
     }  # fmt: skip
     assert list(times) == ["stage-in", "run", "stage-out"]
     moments = [moment for pair in times.values() for moment in pair]
