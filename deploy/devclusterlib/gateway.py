@@ -17,31 +17,22 @@ SOURCE = Path("/src")
 PREFIX = Path("/opt/cts")
 CONFIG = Path("/etc/cts/gateway.toml")
 SOCKET = Path("/run/cts/cts.sock")
-_USERS = {"alice": 2001, "bob": 2002, "ada": 2003}
+_PEOPLE = {"alice": 2001, "bob": 2002, "ada": 2003}
+_SERVICES = ("ctsd", "ctsjob")
 
 
 def make_users(settings: Settings) -> None:
     """Create the people, the daemon's user, the jobs' user, and what belongs to each."""
     known = {entry.pw_name for entry in pwd.getpwall()}
-    if "ada" not in known:
-        must("groupadd", "-f", "ctsadmin")
-        for name, number in _USERS.items():
-            must("useradd", "-m", "-u", str(number), "-s", "/bin/bash", name)
-        must("usermod", "-aG", "ctsadmin", "ada")
-        for name in ("ctsd", "ctsjob"):
-            must(
-                "useradd",
-                "--system",
-                "--user-group",
-                "-m",
-                "-d",
-                f"/home/{name}",
-                "-s",
-                "/bin/bash",
-                name,
-            )
-        for name in ("alice", "bob", "ada", "ctsd", "ctsjob"):
+    must("groupadd", "-f", "ctsadmin")
+    for name in (*_PEOPLE, *_SERVICES):
+        if name not in known:
+            number = _PEOPLE.get(name)
+            kind = ["--system", "--user-group"] if number is None else ["-u", str(number)]
+            more = ["-G", "ctsadmin"] if name == "ada" else []
+            must("useradd", *kind, *more, "-m", "-d", f"/home/{name}", "-s", "/bin/bash", name)
             Path(f"/home/{name}").chmod(0o700)
+    Path("/etc/profile.d/devcluster.sh").write_text(f"PATH={settings.search_path}\n")
     rule = Path("/etc/sudoers.d/cts")
     rule.write_text(
         "Defaults:ctsd !requiretty, !pam_session\nctsd ALL=(ctsjob) NOPASSWD: /opt/cts/bin/cts-helper\n"
@@ -179,8 +170,9 @@ def uv(*arguments: str) -> None:
         "UV_LINK_MODE": "copy",
         "UV_NO_PROGRESS": "1",
         "UV_PYTHON_DOWNLOADS": "never",
-        "SSL_CERT_FILE": "/etc/ssl/host-ca.crt",
     }
+    if Path("/etc/ssl/host-ca.crt").exists():
+        environment["SSL_CERT_FILE"] = "/etc/ssl/host-ca.crt"
     done = subprocess.run(
         [str(program), *arguments], env=environment, capture_output=True, text=True, check=False
     )
@@ -232,13 +224,15 @@ def sshd(settings: Settings) -> Part:
             "ListenAddress=127.0.0.1",
             "-o",
             "UsePAM=no",
+            "-o",
+            f"SetEnv=PATH={settings.search_path}",
         ],
         lambda: quiet("ssh-keyscan", "-p", str(port), "127.0.0.1"),
         prepare,
     )
 
 
-def part() -> Part:
+def part(settings: Settings) -> Part:
     """Return the gateway's daemon."""
 
     def prepare() -> None:
@@ -259,7 +253,7 @@ def part() -> Part:
         [
             "env",
             "-i",
-            "PATH=/opt/cts/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            f"PATH={settings.search_path}",
             "HOME=/home/ctsd",
             "USER=ctsd",
             "LANG=C.UTF-8",

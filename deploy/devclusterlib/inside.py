@@ -1,6 +1,6 @@
 """What runs in the site, as root: bringing the parts up, and each part's start, stop and state.
 
-Called by `main` through nsenter: `python3 -m devclusterlib.inside COMMAND …`.
+Called by `site.run_inside`: `python3 -m devclusterlib.inside COMMAND …`.
 """
 
 from __future__ import annotations
@@ -10,42 +10,64 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from devclusterlib import gateway, slurm, storage
-from devclusterlib.parts import RUN, Part
+from devclusterlib import gateway, registry, samples, slurm, storage
+from devclusterlib.parts import Part
 from devclusterlib.settings import INSIDE_FILE, ClusterError, Settings
 
 
 def all_parts(settings: Settings) -> list[Part]:
-    """Return every part, in the order in which they start."""
+    """Return every part, in an order in which they can start."""
     return [
         *slurm.parts(settings),
         gateway.sshd(settings),
+        registry.part(settings),
         *storage.parts(settings),
-        gateway.part(),
+        gateway.part(settings),
     ]
 
 
-def up(settings: Settings, with_gateway: bool) -> None:
-    """Start what does not run, and load what is missing."""
-    fresh = RUN / "fresh"
-    if not fresh.exists():
-        storage.forget_objects()
-        fresh.touch()
+def up(settings: Settings, with_gateway: bool) -> int:
+    """Start what does not run, and load what is missing; return 0 when every part is up.
+
+    Slurm, S3, registry and the installation of the gateway do not need each other: they go side by side.
+    """
+    storage.forget_lost(settings)
     _step("users", lambda: gateway.make_users(settings))
     _step("Slurm's configuration", lambda: slurm.write_configuration(settings))
-    for part in all_parts(settings):
-        if part.name != "gateway":
-            _step(part.name, part.start)
-    _step("images", lambda: ", ".join(storage.load_images(settings)))
-    _step("sample data", lambda: _count(storage.load_data(settings)))
+    daemon = gateway.part(settings)
+    chains: list[Callable[[], None]] = [
+        lambda: _storage(settings),
+        lambda: _batch(settings),
+    ]
     if with_gateway:
-        daemon = gateway.part()
-        if _step("installation of the gateway", gateway.install) is not None:
-            daemon.stop()
+        chains.append(lambda: _install(daemon))
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(chain) for chain in chains]
+    for done in running:
+        done.result()
+    if with_gateway:
         _step("gateway", daemon.start)
-    status(settings)
+    return status(settings, without=() if with_gateway else (daemon.name,))
+
+
+def _storage(settings: Settings) -> None:
+    for part in storage.parts(settings):
+        _step(part.name, part.start)
+    _step("sample data", lambda: _count(samples.load(settings)))
+
+
+def _batch(settings: Settings) -> None:
+    for part in (*slurm.parts(settings), gateway.sshd(settings), registry.part(settings)):
+        _step(part.name, part.start)
+    _step("images", lambda: ", ".join(registry.load(settings)))
+
+
+def _install(daemon: Part) -> None:
+    if _step("installation of the gateway", gateway.install) is not None:
+        daemon.stop()
 
 
 def _count(objects: int) -> str:
@@ -62,15 +84,36 @@ def _step(name: str, action: Callable[[], object]) -> object:
     return result
 
 
-def status(settings: Settings, as_json: bool = False) -> int:
-    """Print the state of each part; exit code 1 when one is not up."""
-    states = {part.name: part.state() for part in all_parts(settings)}
+def halt(settings: Settings) -> None:
+    """End in order what keeps a state on disk, so that it is all there next time."""
+    names = {part.name: part for part in all_parts(settings)}
+    for name in ("gateway", "slurmctld", "slurmdbd", "mariadb"):
+        names[name].stop(patience=10)
+
+
+def status(settings: Settings, as_json: bool = False, without: tuple[str, ...] = ()) -> int:
+    """Print the state of each part; exit code 1 when one is not up (but for those left out)."""
+    parts = all_parts(settings)
+    with ThreadPoolExecutor(4) as pool:
+        states = dict(
+            zip([p.name for p in parts], pool.map(lambda p: p.state(), parts), strict=True)
+        )
     if as_json:
         print(json.dumps(states))
     else:
         for name, state in states.items():
             print(f"{name:<12} {state}")
-    return 0 if all(state == "up" for state in states.values()) else 1
+    return 0 if all(state == "up" for name, state in states.items() if name not in without) else 1
+
+
+def _act(settings: Settings, command: str, name: str, *rest: str) -> None:
+    part = next(part for part in all_parts(settings) if part.name == name)
+    if command == "kill":
+        part.kill(signal.Signals[rest[0]])
+    if command in ("stop", "restart"):
+        part.stop()
+    if command in ("start", "restart"):
+        part.start()
 
 
 def main(argv: list[str]) -> int:
@@ -80,25 +123,18 @@ def main(argv: list[str]) -> int:
     command, *rest = argv
     try:
         if command == "up":
-            up(settings, with_gateway="--no-gateway" not in rest)
-            return 0
+            return up(settings, with_gateway="--no-gateway" not in rest)
         if command == "status":
             return status(settings, "--json" in rest)
-        part = next((p for p in all_parts(settings) if p.name == rest[0]), None)
-        if part is None:
-            known = ", ".join(p.name for p in all_parts(settings))
-            raise ClusterError(f"there is no part {rest[0]!r}; the parts are {known}")
-        if command == "logs":
-            print(part.log)
-        elif command == "kill":
-            part.stop(signal.Signals[f"SIG{rest[1]}"])
-        elif command in ("stop", "restart"):
-            part.stop()
-        if command in ("start", "restart"):
-            part.start()
+        if command == "halt":
+            halt(settings)
+        else:
+            _act(settings, command, *rest)
     except ClusterError as exc:
         print(f"devcluster: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from devclusterlib.settings import ClusterError
 
 RUN = Path("/run/devcluster")
 LOGS = Path("/var/log/devcluster")
+
+# The pid file is there before the program is: a start that is broken off leaves no program that nobody knows of.
+_LAUNCH = 'awk \'{ print $1, $22 }\' "/proc/$$/stat" > "$0" && exec "$@"'
+
+_DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Part:
     ready: Callable[[], bool]
     prepare: Callable[[], None] | None = None
     user: str = "root"
-    seconds: float = 60
+    seconds: float = 120
     after: Callable[[], None] | None = None
     tries: int = 1
 
@@ -34,14 +40,18 @@ class Part:
         """Where its output goes."""
         return LOGS / f"{self.name}.log"
 
+    @property
+    def _pid_file(self) -> Path:
+        return RUN / f"{self.name}.pid"
+
     def pid(self) -> int | None:
-        """Return its pid in the site; None when it does not run."""
+        """Return its pid in the site; None when it does not run, though another may have its number now."""
         try:
-            number = int((RUN / f"{self.name}.pid").read_text())
-            state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+            number, *started = self._pid_file.read_text().split()
+            stat = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
         except (OSError, ValueError):
             return None
-        return None if state in "ZX" else number
+        return None if stat[0] in "ZX" or started not in ([], [stat[19]]) else int(number)
 
     def start(self) -> float:
         """Start it and wait until it is ready; return the seconds that took (0 when it ran already).
@@ -56,35 +66,37 @@ class Part:
             return 0.0
         self.stop()
         LOGS.mkdir(parents=True, exist_ok=True)
-        if self.prepare is not None:
-            self.prepare()
         for left in range(self.tries - 1, -1, -1):
             try:
-                self._launch(begin)
+                if self.prepare is not None:
+                    self.prepare()
+                self._launch()
                 break
             except ClusterError:
                 if left == 0:
                     raise
+                self.stop()
                 time.sleep(1)
         if self.after is not None:
             self.after()
         return time.monotonic() - begin
 
-    def _launch(self, begin: float) -> None:
+    def _launch(self) -> None:
+        begin = time.monotonic()
         command = list(self.argv)
         if self.user != "root":
             identity = [f"--reuid={self.user}", f"--regid={self.user}", "--init-groups"]
             command = ["setpriv", *identity, "--", *command]
+        self._pid_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                command,
+                ["sh", "-c", _LAUNCH, str(self._pid_file), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd="/",
             )
-        (RUN / f"{self.name}.pid").write_text(str(process.pid))
         while not self.ready():
             if process.poll() is not None:
                 raise ClusterError(
@@ -101,11 +113,33 @@ class Part:
         number = self.pid()
         if number is None:
             return False
-        os.kill(number, how)
-        deadline = time.monotonic() + patience
+        _send(number, how)
+        _send(number, signal.SIGCONT)  # one that is halted would not hear the other
+        if not self._ends(patience):
+            _send(number, signal.SIGKILL)
+            self._ends(patience)
+        return True
+
+    def kill(self, how: signal.Signals) -> None:
+        """Send it a signal, and wait for its end when nothing outlives that signal.
+
+        Raises
+        ------
+        ClusterError
+            When it does not run, or did not end.
+        """
+        number = self.pid()
+        if number is None:
+            raise ClusterError(f"{self.name} does not run")
+        _send(number, how)
+        if how in _DEADLY and not self._ends(20):
+            raise ClusterError(f"{self.name} has not ended 20 s after {how.name}")
+
+    def _ends(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
         while self.pid() is not None:
             if time.monotonic() > deadline:
-                os.kill(number, signal.SIGKILL)
+                return False
             time.sleep(0.05)
         return True
 
@@ -124,6 +158,11 @@ class Part:
         return lines[-1] if lines else f"no message in {self.log}"
 
 
+def _send(number: int, how: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(number, how)
+
+
 def quiet(*argv: str, text: str | None = None) -> bool:
     """Run a command and tell whether it succeeded, within 20 seconds."""
     try:
@@ -135,15 +174,25 @@ def quiet(*argv: str, text: str | None = None) -> bool:
     return done.returncode == 0
 
 
-def must(*argv: str, text: str | None = None) -> str:
-    """Run a command and return its output.
+def must(*argv: str, text: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command and return its output; `environment` adds to the present one.
 
     Raises
     ------
     ClusterError
-        When it fails, with its last line.
+        When it cannot be run or fails, with its last line.
     """
-    done = subprocess.run(argv, input=text, text=True, capture_output=True, check=False)
+    try:
+        done = subprocess.run(
+            argv,
+            input=text,
+            text=True,
+            capture_output=True,
+            check=False,
+            env={**os.environ, **(environment or {})},
+        )
+    except OSError as exc:
+        raise ClusterError(f"{argv[0]} cannot be run: {exc.strerror}") from exc
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise ClusterError(

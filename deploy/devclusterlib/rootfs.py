@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
+from devclusterlib import checks
+from devclusterlib.lock import locked
 from devclusterlib.settings import ClusterError
 
 PACKAGES = [
@@ -52,79 +52,52 @@ PACKAGES = [
 ]
 _RECIPE = 2
 _NEEDED_GB = 6
+_SUITE = "sid"
+_OPTIONS = [
+    "--variant=minbase",
+    "--components=main",
+    '--aptopt=Acquire::Check-Valid-Until "false"',
+    '--aptopt=Acquire::Retries "3"',
+    "--dpkgopt=force-unsafe-io",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+]
+# In namespaces of its own and killed with us: a build that is broken off leaves no process and no mount behind.
+_ALONE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
 
 
-def apt_install(*packages: str) -> None:
-    """Install Debian packages on the host, refreshing the lists first when that is needed.
-
-    Raises
-    ------
-    ClusterError
-        When apt-get is missing or fails.
-    """
-    if shutil.which("apt-get") is None:
-        raise ClusterError(
-            f"install {' '.join(packages)}: this machine has no apt-get, and the dev cluster needs them"
-        )
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
-    if subprocess.run(install, env=environment, capture_output=True, check=False).returncode == 0:
-        return
-    subprocess.run(["apt-get", "update", "-q"], env=environment, capture_output=True, check=False)
-    done = subprocess.run(install, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ClusterError(f"apt-get could not install {' '.join(packages)}: {last}")
+def place(cache: Path) -> Path:
+    """Return where the root file system of this recipe is, or would be."""
+    digest = hashlib.sha256(f"{_RECIPE} {' '.join(PACKAGES)}".encode()).hexdigest()[:12]
+    return cache / f"rootfs-{digest}"
 
 
 def ensure(cache: Path, mirror: str | None) -> Path:
-    """Return the root file system's directory, building it when it is missing (about two minutes, 3 GB).
+    """Return the root file system's directory, building it when it is missing (about a minute, 2.5 GB).
 
     Raises
     ------
     ClusterError
         Too little disk, no mmdebstrap, or mmdebstrap's own trouble.
     """
-    digest = hashlib.sha256(f"{_RECIPE} {' '.join(PACKAGES)}".encode()).hexdigest()[:12]
-    root = cache / f"rootfs-{digest}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "rootfs.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if root.is_dir():
-            return root
-        free = shutil.disk_usage(cache).free
-        if free < _NEEDED_GB << 30:
-            raise ClusterError(
-                f"{cache} has {free >> 30} GiB free and {_NEEDED_GB} GiB are needed; choose another with --cache"
-            )
-        for tool, package in (
-            ("mmdebstrap", "mmdebstrap"),
-            ("unshare", "util-linux"),
-            ("mount", "mount"),
-        ):
-            if shutil.which(tool) is None:
-                print(f"  installing {package} on this machine", flush=True)
-                apt_install(package)
-        _build(root, cache, mirror)
+    root = place(cache)
+    with locked(cache / "rootfs.lock", "the root file system"):
+        for part in cache.glob(".rootfs-*.part"):
+            shutil.rmtree(part)
+        if not root.is_dir():
+            checks.disk(cache, _NEEDED_GB, "the root file system")
+            checks.tools({"mmdebstrap": "mmdebstrap"})
+            _build(root, cache, mirror)
     return root
 
 
 def _build(root: Path, cache: Path, mirror: str | None) -> None:
     begin = time.monotonic()
-    print(f"  building the root file system {root} (once; a few minutes)", flush=True)
+    print(f"  building the root file system {root} (once; a minute or two)", flush=True)
     part = cache / f".{root.name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    command = [
-        "mmdebstrap",
-        "--variant=minbase",
-        "--components=main",
-        '--aptopt=Acquire::Check-Valid-Until "false"',
-        '--aptopt=Acquire::Retries "3"',
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
-        f"--include={','.join(PACKAGES)}",
-        "sid",
-        str(part),
-    ]
+    include = f"--include={','.join(PACKAGES)}"
+    command = [*_ALONE, "--", "mmdebstrap", *_OPTIONS, include, _SUITE, str(part)]
     if mirror:
         command.append(mirror)
     log = cache / "rootfs-build.log"

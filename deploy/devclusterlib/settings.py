@@ -1,15 +1,20 @@
-"""The settings of one dev cluster: directories, ports, and where they are kept between calls."""
+"""The settings of one dev cluster: its name, directories and ports, and where they are kept between calls."""
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSIDE_FILE = "/etc/devcluster.json"
 NODES = 4
+FIRST_PORT = 17100
+PORTS = 60
 
 _OFFSETS = {
     "slurmctld": 0,
@@ -46,11 +51,11 @@ class Settings:
 
     @property
     def ports(self) -> list[int]:
-        """All ports that the cluster listens on."""
+        """All fixed ports that the cluster listens on; the OSD takes free ones of the rest of its 60."""
         single = [
             self.port(part) for part in ("slurmctld", "slurmdbd", "sshd", "registry", "rgw", "mon")
         ]
-        return single + [self.port("slurmd", number) for number in range(NODES)]
+        return sorted(single + [self.port("slurmd", number) for number in range(NODES)])
 
     @property
     def registry(self) -> str:
@@ -62,44 +67,116 @@ class Settings:
         """URL of the S3 service."""
         return f"http://127.0.0.1:{self.port('rgw')}"
 
+    @property
+    def search_path(self) -> str:
+        """PATH of commands in the site: the gateway's and, where it has its own prefix, Slurm's come first."""
+        path = "/opt/cts/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        if self.slurm_prefix:
+            path = f"{self.slurm_prefix}/bin:{self.slurm_prefix}/sbin:{path}"
+        return path
+
     def save(self) -> None:
         """Keep the settings in the cluster's directory."""
         path = Path(self.directory) / "settings.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1))
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(asdict(self), indent=1))
+        part.rename(path)
 
     @classmethod
     def load(cls, path: Path) -> Settings | None:
-        """Read settings kept earlier; None when there are none."""
+        """Read settings kept earlier; None when there are none.
+
+        Raises
+        ------
+        ClusterError
+            When they cannot be understood.
+        """
         try:
             return cls(**json.loads(path.read_text()))
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError) as exc:
+            raise ClusterError(
+                f"{path} cannot be understood ({exc}): 'deploy/devcluster destroy' removes that cluster"
+            ) from exc
+
+
+def shared_with_tests() -> Mapping[str, str]:
+    """Return the section [test] of test.cfg in the checkout: tests and dev cluster agree on it.
+
+    Raises
+    ------
+    ClusterError
+        When it cannot be read.
+    """
+    parser = configparser.ConfigParser()
+    try:
+        parser.read(CHECKOUT / "test.cfg")
+    except configparser.Error as exc:
+        raise ClusterError(f"test.cfg: {str(exc).splitlines()[0]}") from exc
+    return parser["test"] if parser.has_section("test") else {}
+
+
+def cluster_name(option: str | None) -> str:
+    """Which cluster: the option, $CTS_CLUSTER, `cluster` in test.cfg, or `dev`.
+
+    Raises
+    ------
+    ClusterError
+        When it cannot name a directory, a cgroup and a Slurm cluster alike.
+    """
+    name = option or os.environ.get("CTS_CLUSTER") or shared_with_tests().get("cluster") or "dev"
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+        raise ClusterError(
+            f"the cluster's name {name!r}: 1 to 31 small letters, digits and '-', a letter first"
+        )
+    return name
 
 
 def cache_directory(option: str | None) -> Path:
-    """Where root file systems and clusters are kept: the option, $CTS_CACHE, or ~/.cache/cts."""
-    chosen = option or os.environ.get("CTS_CACHE")
+    """Where root file systems and clusters are kept: the option, $CTS_CACHE, test.cfg, or ~/.cache/cts.
+
+    Raises
+    ------
+    ClusterError
+        When it is inside the checkout, or has characters that mount options cannot hold.
+    """
+    chosen = option or os.environ.get("CTS_CACHE") or shared_with_tests().get("cache")
     path = (
         Path(chosen)
         if chosen
         else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cts"
     )
     path = path.absolute()
-    if path == CHECKOUT or CHECKOUT in path.parents:
+    if path.resolve().is_relative_to(CHECKOUT):
         raise ClusterError(
             f"the cache directory {path} is inside the checkout; choose one outside with --cache"
+        )
+    if any(character in str(path) for character in ':,\\"'):
+        raise ClusterError(
+            f'the cache directory {path} has one of : , \\ " in its name, which a mount cannot take; choose another with --cache'
         )
     return path
 
 
-def cgroup_flavour() -> str:
-    """Find out which cgroups the machine has: `v1`, `v2` or `none`."""
-    mounted = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    if any(row[2] == "cgroup" and "memory" in row[3].split(",") for row in mounted):
-        return "v1"
-    if any(row[2] == "cgroup2" and row[1] == "/sys/fs/cgroup" for row in mounted):
-        controllers = Path("/sys/fs/cgroup/cgroup.controllers")
-        if controllers.exists() and "memory" in controllers.read_text().split():
-            return "v2"
-    return "none"
+def base_port(option: int | None, kept: Settings | None) -> int:
+    """First of the cluster's 60 ports: the option, $CTS_BASE_PORT, as last time, or 17100.
+
+    Raises
+    ------
+    ClusterError
+        When it is no number, or leaves no room for 60 unprivileged ports.
+    """
+    text = os.environ.get("CTS_BASE_PORT", "")
+    if option is not None:
+        port = option
+    elif text and not text.isdecimal():
+        raise ClusterError(f"CTS_BASE_PORT is {text!r}; a port number is needed")
+    elif text:
+        port = int(text)
+    else:
+        port = kept.base_port if kept is not None else FIRST_PORT
+    if not 1024 <= port <= 65536 - PORTS:
+        raise ClusterError(f"base port {port}: it must be from 1024 to {65536 - PORTS}")
+    return port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ _CGROUP = {
         "proctrack/cgroup",
         "task/cgroup",
         "jobacct_gather/cgroup",
-        "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\n",
+        "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\nConstrainSwapSpace=yes\nAllowedSwapSpace=0\n",
     ),
     "none": ("proctrack/linuxproc", "task/none", "jobacct_gather/linux", "CgroupPlugin=disabled\n"),
 }
@@ -40,12 +41,13 @@ SlurmctldPort={settings.port("slurmctld")}
 SlurmUser=slurm
 SlurmdUser=root
 AuthType=auth/munge
-StateSaveLocation=/var/spool/slurmctld
+StateSaveLocation={_state(settings)}
 SlurmdSpoolDir=/var/spool/slurmd-%n
 SlurmctldPidFile=/run/slurmctld.pid
 SlurmdPidFile=/run/slurmd-%n.pid
 SlurmdParameters=config_overrides
 SlurmctldParameters=idle_on_node_suspend
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=1000,bf_interval=1,bf_yield_interval=100000
 ProctrackType={track}
 TaskPlugin={task}
@@ -80,14 +82,29 @@ SlurmUser=slurm
 StorageType=accounting_storage/mysql
 StorageHost=localhost
 StorageUser=slurm
-StorageLoc=slurm_acct_db
+StorageLoc={_database(settings)}
+CommunicationParameters=NoInAddrAny
 PidFile=/run/slurmdbd.pid
 """)
     dbd.chmod(0o600)
     shutil.chown(dbd, "slurm")
-    for directory in ("/var/spool/slurmctld", "/var/log/slurm"):
+    for directory in (_state(settings), "/var/log/slurm"):
         Path(directory).mkdir(parents=True, exist_ok=True)
         shutil.chown(directory, "slurm", "slurm")
+
+
+def _of_prefix(settings: Settings) -> str:
+    """Tell one Slurm's state from another's: an older version cannot read what a newer one has written."""
+    name = Path(settings.slurm_prefix).name if settings.slurm_prefix else ""
+    return re.sub(r"[^a-z0-9]+", "_", f"_{name}".lower()) if name else ""
+
+
+def _state(settings: Settings) -> str:
+    return f"/var/spool/slurmctld{_of_prefix(settings)}"
+
+
+def _database(settings: Settings) -> str:
+    return f"slurm_acct_db{_of_prefix(settings)}"
 
 
 def parts(settings: Settings) -> list[Part]:
@@ -124,7 +141,7 @@ def parts(settings: Settings) -> list[Part]:
             ],
             lambda: quiet("mariadb", "-e", "select 1"),
             _prepare_mariadb,
-            after=_accounting_database,
+            after=lambda: _accounting_database(settings),
         ),
         Part(
             "slurmdbd",
@@ -173,31 +190,37 @@ def _prepare_mariadb() -> None:
     for directory in ("/run/mysqld", "/run/mariadbd"):
         Path(directory).mkdir(exist_ok=True)
         shutil.chown(directory, "mysql", "mysql")
-    if not Path("/var/lib/mariadb/mysql").is_dir():
+    made = Path("/var/lib/mariadb")
+    if not (made / "mysql").is_dir():
+        part = made.with_suffix(".part")
+        for left in (made, part):
+            shutil.rmtree(left, ignore_errors=True)
         must(
             "mariadb-install-db",
             "--user=mysql",
-            "--datadir=/var/lib/mariadb",
+            f"--datadir={part}",
             "--auth-root-authentication-method=socket",
         )
+        part.rename(made)
 
 
-def _accounting_database() -> None:
+def _accounting_database(settings: Settings) -> None:
+    name = _database(settings)
     must(
         "mariadb",
         "-e",
-        (
-            "create database if not exists slurm_acct_db;"
-            "create user if not exists slurm@localhost identified via unix_socket;"
-            "grant all on slurm_acct_db.* to slurm@localhost;"
-        ),
+        f"create database if not exists {name};"
+        "create user if not exists slurm@localhost identified via unix_socket;"
+        f"grant all on {name}.* to slurm@localhost;",
     )
 
 
 def _associations(settings: Settings) -> None:
     if not quiet("sh", "-c", f"sacctmgr -n show cluster {settings.name} | grep -q ."):
         quiet("sacctmgr", "-i", "add", "cluster", settings.name)
-    if quiet("sh", "-c", "sacctmgr -n show account dev | grep -q ."):
+    if quiet("sh", "-c", "sacctmgr -n show assoc user=ctsjob account=dev | grep -q ."):
         return
-    must("sacctmgr", "-i", "add", "account", "dev", "Description=development", "Organization=dev")
+    if not quiet("sh", "-c", "sacctmgr -n show account dev | grep -q ."):
+        text = ("Description=development", "Organization=dev")
+        must("sacctmgr", "-i", "add", "account", "dev", *text)
     must("sacctmgr", "-i", "add", "user", "alice,bob,ada,ctsjob", "DefaultAccount=dev")

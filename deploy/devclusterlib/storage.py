@@ -1,87 +1,100 @@
-"""The OCI registry with its images, and Ceph RGW with its buckets."""
+"""Ceph's S3: a monitor, one OSD whose store is in memory, and RGW with its users.
+
+An OSD that is stopped in order writes its store down; what is lost when it is killed, or with the site's
+last process, `up` makes anew: empty, with the sample data.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import io
+import base64
 import json
-import os
 import shutil
-import tarfile
-import tempfile
+import signal
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from devclusterlib.parts import Part, must, quiet
+from devclusterlib.parts import RUN, Part, must, quiet
 from devclusterlib.settings import ClusterError, Settings
 
 CEPH = Path("/var/lib/devceph")
+CONF = ("--conf", str(CEPH / "ceph.conf"))
 S3_KEYS = {
     "cts": ("CTSACCESSKEY", "cts-secret-of-the-dev-cluster"),
     "alice": ("ALICEACCESSKEY", "alice-secret-of-the-dev-cluster"),
     "other": ("OTHERACCESSKEY", "other-secret-of-the-dev-cluster"),
 }
-IMAGES = Path(__file__).parent / "images"
+KMS_KEY = "testkey-1"
+_OSD_STARTED = CEPH / "osd.started"
+_OSD_SAVED = CEPH / "osd/collections"
+_OSD_READY = CEPH / "osd/ready"  # the last file that its mkfs writes
+_AS_ROOT = ("--setuser", "root", "--setgroup", "root")
+_POOLS = (
+    ".rgw.root",
+    "default.rgw.log",
+    "default.rgw.control",
+    "default.rgw.meta",
+    "default.rgw.buckets.index",
+    "default.rgw.buckets.data",
+    "default.rgw.buckets.non-ec",
+)
 
 
 def parts(settings: Settings) -> list[Part]:
     """Return the parts in the order in which they start."""
-    conf = ["--conf", str(CEPH / "ceph.conf")]
+    osd = f"ceph {' '.join(CONF)} --connect-timeout 5 osd stat | grep -q '1 up'"
     return [
         Part(
-            "registry",
-            ["docker-registry", "serve", "/etc/devregistry.yml"],
-            lambda: quiet("curl", "-sf", f"http://{settings.registry}/v2/"),
-            lambda: _registry_config(settings),
-        ),
-        Part(
             "ceph-mon",
-            ["ceph-mon", *conf, "-f", "-i", "a", "--setuser", "root", "--setgroup", "root"],
-            lambda: quiet("ceph", *conf, "--connect-timeout", "5", "mon", "stat"),
+            ["ceph-mon", *CONF, "-f", "-i", "a", *_AS_ROOT],
+            lambda: quiet("ceph", *CONF, "--connect-timeout", "5", "mon", "stat"),
             lambda: _prepare_mon(settings),
         ),
         Part(
             "ceph-osd",
-            ["ceph-osd", *conf, "-f", "-i", "0", "--setuser", "root", "--setgroup", "root"],
-            lambda: quiet(
-                "sh", "-c", f"ceph {' '.join(conf)} --connect-timeout 5 osd stat | grep -q '1 up'"
-            ),
-            lambda: _prepare_osd(conf),
-            tries=5,  # a monitor that has just been made may refuse its first object store
+            ["ceph-osd", *CONF, "-f", "-i", "0", *_AS_ROOT],
+            lambda: quiet("sh", "-c", osd),
+            _prepare_osd,
+            after=_OSD_STARTED.touch,
+            tries=20,  # a monitor that has just been made may refuse commands and its first object store
         ),
         Part(
             "rgw",
-            ["radosgw", *conf, "-n", "client.rgw", "-f"],
+            ["radosgw", *CONF, "-n", "client.rgw", "-f"],
             lambda: quiet("curl", "-s", "-o", "/dev/null", settings.s3_endpoint),
-            seconds=120,
-            after=lambda: _s3_users(conf),
+            _make_pools,
+            after=_s3_users,
         ),
     ]
 
 
-def _registry_config(settings: Settings) -> None:
-    Path("/etc/devregistry.yml").write_text(f"""\
-version: 0.1
-log: {{level: info}}
-storage: {{filesystem: {{rootdirectory: /var/lib/devregistry}}, delete: {{enabled: true}}}}
-http: {{addr: "{settings.registry}"}}
-""")
-
-
-def _prepare_mon(settings: Settings) -> None:
-    """The object store lives in memory: a new monitor means a new, empty store."""
-    if (CEPH / "mon" / "store.db").exists():
+def forget_lost(settings: Settings) -> None:
+    """Drop what is left of a store whose memory has gone, with the site's last run or a killed OSD."""
+    marker = RUN / "ceph"
+    mon, osd, rgw = parts(settings)
+    if marker.exists() and (osd.pid() is not None or not _memory_is_lost()):
         return
+    for part in (rgw, osd, mon):
+        part.stop(signal.SIGKILL)  # there is nothing to save, and RGW would wait for its OSD
     shutil.rmtree(CEPH, ignore_errors=True)
-    for name in ("mon", "osd", "rgw", "run"):
-        (CEPH / name).mkdir(parents=True)
-    port = settings.port("mon")
-    cluster = uuid.uuid4()
-    (CEPH / "ceph.conf").write_text(f"""\
+    marker.touch()
+
+
+def _memory_is_lost() -> bool:
+    try:
+        return _OSD_STARTED.stat().st_mtime_ns > _OSD_SAVED.stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def _configuration(settings: Settings, cluster: uuid.UUID) -> str:
+    kms = base64.b64encode(b"the dev cluster's key of 32 byte").decode()
+    return f"""\
 [global]
 fsid = {cluster}
-mon_host = v1:127.0.0.1:{port}
+mon_host = v1:127.0.0.1:{settings.port("mon")}
 public_addr = 127.0.0.1
+cluster_addr = 127.0.0.1
 ms_bind_port_min = {settings.port("osd")}
 ms_bind_port_max = {settings.port("osd") + 40}
 auth_cluster_required = none
@@ -105,196 +118,77 @@ mon_max_pg_per_osd = 5000
 osd_max_pg_per_osd_hard_ratio = 10
 mon_data_avail_warn = 1
 mon_data_avail_crit = 1
+osd_fast_shutdown = false
+[mon]
+paxos_propose_interval = 0.05
 [client.rgw]
 rgw_frontends = beast endpoint=127.0.0.1:{settings.port("rgw")}
 rgw_data = {CEPH}/rgw
-""")
-    conf = ("--conf", str(CEPH / "ceph.conf"))
-    must(
-        "monmaptool",
-        "--create",
-        "--clobber",
-        "--fsid",
-        str(cluster),
-        "--addv",
-        "a",
-        f"[v1:127.0.0.1:{port}]",
-        f"{CEPH}/monmap",
-    )
-    must(
-        "ceph-mon",
-        *conf,
-        "--mkfs",
-        "-i",
-        "a",
-        "--monmap",
-        f"{CEPH}/monmap",
-        "--setuser",
-        "root",
-        "--setgroup",
-        "root",
-    )
+# Encrypted objects without TLS and without a key server, so that tests can make them.
+rgw_crypt_require_ssl = false
+rgw_crypt_s3_kms_backend = testing
+rgw_crypt_s3_kms_encryption_keys = {KMS_KEY}={kms}
+"""
 
 
-def _prepare_osd(conf: list[str]) -> None:
-    if (CEPH / "osd" / "fsid").exists():
+def _prepare_mon(settings: Settings) -> None:
+    if _OSD_READY.exists():
         return
-    name = str(uuid.uuid4())
-    must("ceph", *conf, "osd", "new", name)
-    must(
-        "ceph-osd",
-        *conf,
-        "-i",
-        "0",
-        "--mkfs",
-        "--osd-uuid",
-        name,
-        "--setuser",
-        "root",
-        "--setgroup",
-        "root",
-    )
-
-
-def _s3_users(conf: list[str]) -> None:
-    known = json.loads(must("radosgw-admin", *conf, "user", "list"))
-    for user in ("cts", "other"):
-        if user not in known:
-            key, secret = S3_KEYS[user]
-            must(
-                "radosgw-admin",
-                *conf,
-                "user",
-                "create",
-                f"--uid={user}",
-                f"--display-name={user}",
-                f"--access-key={key}",
-                f"--secret-key={secret}",
-            )
-    if S3_KEYS["alice"][0] not in must("radosgw-admin", *conf, "user", "info", "--uid=cts"):
-        key, secret = S3_KEYS["alice"]
-        must(
-            "radosgw-admin",
-            *conf,
-            "key",
-            "create",
-            "--uid=cts",
-            f"--access-key={key}",
-            f"--secret-key={secret}",
-        )
-
-
-def forget_objects() -> None:
-    """Drop what is left of a store whose memory has gone with the site's last run."""
     shutil.rmtree(CEPH, ignore_errors=True)
+    for name in ("mon", "osd", "rgw", "run"):
+        (CEPH / name).mkdir(parents=True)
+    cluster = uuid.uuid4()
+    (CEPH / "ceph.conf").write_text(_configuration(settings, cluster))
+    address = f"[v1:127.0.0.1:{settings.port('mon')}]"
+    monmap = str(CEPH / "monmap")
+    must("monmaptool", "--create", "--fsid", str(cluster), "--addv", "a", address, monmap)
+    must("ceph-mon", *CONF, "--mkfs", "-i", "a", "--monmap", monmap, *_AS_ROOT)
 
 
-def load_images(settings: Settings) -> list[str]:
-    """Make and push the test images that the registry does not have; return the names pushed."""
-    pushed = []
-    for source in sorted(IMAGES.glob("*.sh")):
-        name = source.stem
-        reference = f"{settings.registry}/test/{name}:1.0"
-        if quiet("crane", "digest", "--insecure", reference):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            layer = Path(folder) / "layer.tar"
-            _layer(source, layer)
-            must("crane", "append", "--insecure", "--new_layer", str(layer), "--new_tag", reference)
-        options = ["--env", "PATH=/bin", "--workdir", "/"]
-        if name != "noentry":
-            options += ["--entrypoint", f"/bin/{name}"]
-        must(
-            "crane",
-            "mutate",
-            "--insecure",
-            reference,
-            *options,
-            "--set-platform",
-            "linux/amd64",
-            "--tag",
-            reference,
-        )
-        must("crane", "tag", "--insecure", reference, "latest")
-        pushed.append(f"test/{name}:1.0")
-    return pushed
+def _prepare_osd() -> None:
+    if _memory_is_lost():
+        raise ClusterError("the OSD's objects went with its memory: 'up' makes S3 anew")
+    if not _OSD_READY.exists():
+        _make_osd()
 
 
-def _layer(source: Path, target: Path) -> None:
-    busybox = Path("/usr/bin/busybox")
-    applets = must(str(busybox), "--list").split()
-    with tarfile.open(target, "w") as tar:
-        for directory in ("bin", "etc", "tmp", "proc", "sys", "dev", "var", "root", "home"):
-            _add(tar, directory, tarfile.DIRTYPE, 0o755)
-        _add(tar, "bin/busybox", tarfile.REGTYPE, 0o755, busybox.read_bytes())
-        for applet in applets:
-            if applet not in ("busybox", source.stem):
-                _add(tar, f"bin/{applet}", tarfile.SYMTYPE, 0o777, link="busybox")
-        _add(tar, f"bin/{source.stem}", tarfile.REGTYPE, 0o755, source.read_bytes())
+def _make_osd() -> None:
+    name = CEPH / "osd.uuid"
+    if not name.exists():
+        name.write_text(str(uuid.uuid4()))
+    must("ceph", *CONF, "osd", "new", name.read_text(), "0")
+    shutil.rmtree(CEPH / "osd")
+    (CEPH / "osd").mkdir()
+    must("ceph-osd", *CONF, "-i", "0", "--mkfs", "--osd-uuid", name.read_text(), *_AS_ROOT)
 
 
-def _add(
-    tar: tarfile.TarFile, name: str, kind: bytes, mode: int, data: bytes = b"", link: str = ""
-) -> None:
-    info = tarfile.TarInfo(name)
-    info.type, info.mode, info.size, info.linkname, info.mtime = (
-        kind,
-        mode,
-        len(data),
-        link,
-        1_700_000_000,
-    )
-    tar.addfile(info, io.BytesIO(data))
+def _make_pools() -> None:
+    """Make RGW's pools in one go; by itself it makes one after the other, waiting for each."""
+    made = CEPH / "pools.made"
+    if made.exists():
+        return
+    commands = [f"osd pool create {pool} 4 4" for pool in _POOLS]
+    commands += [f"osd pool application enable {pool} rgw" for pool in _POOLS]
+    must("ceph", *CONF, text="\n".join(commands) + "\n")
+    made.touch()
 
 
-def sample_objects() -> dict[str, bytes]:
-    """Return key and content of the sample data: the same on every machine."""
-
-    def content(seed: int, size: int) -> bytes:
-        block = b"".join(
-            hashlib.sha256(f"{seed}.{n}".encode()).hexdigest().encode() + b"\n" for n in range(1024)
-        )
-        return (block * (size // len(block) + 1))[:size]
-
-    sizes = (0, 12, 1_000, 65_536, 100_000, 1_000_000, 3_000_000, 20_000_000)
-    objects = {f"reads/sample-{n}.txt": content(n, size) for n, size in enumerate(sizes, 1)}
-    objects['odd/a b$(touch x)"q"*.txt'] = b"a name that no shell should see\n"
-    return objects
+def _s3_users() -> None:
+    made = CEPH / "users.made"
+    if made.exists():
+        return
+    known = json.loads(must("radosgw-admin", *CONF, "user", "list"))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_s3_user, [user for user in ("cts", "other") if user not in known]))
+    if S3_KEYS["alice"][0] not in must("radosgw-admin", *CONF, "user", "info", "--uid=cts"):
+        _radosgw_admin("alice", "key", "create", "--uid=cts")
+    made.touch()
 
 
-def load_data(settings: Settings) -> int:
-    """Make the buckets and their objects where they are missing; return how many objects were written."""
-    aws = ["aws", "--endpoint-url", settings.s3_endpoint]
-    _as_user("cts")
-    there = must(
-        *aws, "s3api", "list-buckets", "--query", "Buckets[].Name", "--output", "text"
-    ).split()
-    if {"sample-data", "results"} <= set(there):
-        return 0
-    for bucket in ("sample-data", "results"):
-        if bucket not in there:
-            must(*aws, "s3", "mb", f"s3://{bucket}")
-    objects = sample_objects()
-    with tempfile.TemporaryDirectory() as folder:
-        for key, data in objects.items():
-            path = Path(folder) / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        must(*aws, "s3", "cp", "--recursive", "--only-show-errors", folder, "s3://sample-data/")
-        _as_user("other")
-        secret = Path(folder) / "secret"
-        secret.write_bytes(b"not for the gateway\n")
-        must(*aws, "s3", "mb", "s3://private-data")
-        must(*aws, "s3", "cp", "--only-show-errors", str(secret), "s3://private-data/secret.txt")
-    return len(objects) + 1
+def _s3_user(user: str) -> None:
+    _radosgw_admin(user, "user", "create", f"--uid={user}", f"--display-name={user}")
 
 
-def _as_user(user: str) -> None:
-    if user not in S3_KEYS:
-        raise ClusterError(f"no S3 user {user}")
-    os.environ.update(
-        AWS_ACCESS_KEY_ID=S3_KEYS[user][0],
-        AWS_SECRET_ACCESS_KEY=S3_KEYS[user][1],
-        AWS_DEFAULT_REGION="us-east-1",
-        HOME="/root",
-    )
+def _radosgw_admin(keys_of: str, *arguments: str) -> None:
+    key, secret = S3_KEYS[keys_of]
+    must("radosgw-admin", *CONF, *arguments, f"--access-key={key}", f"--secret-key={secret}")
