@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import configparser
 import json
-import os
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,12 +131,6 @@ class DevCluster:
 
 @pytest.fixture(scope="session")
 def site() -> DevCluster:
-    """The dev cluster of test.cfg, which `make test` has brought up."""
-    settings = configparser.ConfigParser()
-    settings.read(CHECKOUT / "test.cfg")
-    section: Mapping[str, str] = settings["test"] if settings.has_section("test") else {}
-    options = ["--name", os.environ.get("CTS_CLUSTER") or section.get("cluster") or "dev"]
-    if section.get("cache"):
-        options += ["--cache", section["cache"]]
-    facts = json.loads(DevCluster(tuple(options), "").tool("env").stdout)
-    return DevCluster(tuple(options), facts["registry"])
+    """The dev cluster of $CTS_CLUSTER or test.cfg, as deploy/devcluster finds it, which `make test` has brought up."""
+    facts = json.loads(DevCluster((), "").tool("env").stdout)
+    return DevCluster((), facts["registry"])
