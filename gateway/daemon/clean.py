@@ -14,7 +14,7 @@ from gateway.store.db import Database
 
 log = structlog.get_logger()
 _PERIOD = 30.0
-_NAMES = ("in", "out", "tmp", "home", "grants", "container.json")
+_NAMES = ("in", "out", "tmp", "grants", "container.json")
 
 
 class Cleaner:

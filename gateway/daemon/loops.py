@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from gateway.errors import GatewayError, SiteError, StoreError
+from gateway.s3.client import S3UnavailableError
 
 log = structlog.get_logger()
 _LONGEST = 15.0
@@ -21,11 +22,11 @@ _LONGEST = 15.0
 def one_job(job_id: int, doing: str) -> Iterator[None]:
     """Keep a mistake over one job from the others: it is logged whole, and that job is tried again later.
 
-    What is the matter with the site or the database passes: it is none of the job's.
+    What is the matter with the site, the object store or the database passes: it is none of the job's.
     """
     try:
         yield
-    except (SiteError, StoreError):
+    except (SiteError, StoreError, S3UnavailableError):
         raise
     except Exception:
         log.exception("job.bug", job=job_id, doing=doing)

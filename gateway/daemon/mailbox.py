@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import json
 import time
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.config import Config
+from gateway.daemon.grants import Granter, Request
+from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
 from gateway.errors import GatewayError
 from gateway.jobs.history import advance_container, follow_containers
 from gateway.jobs.states import Phase
-from gateway.s3.client import Grant, ObjectStore, S3UnavailableError
-from gateway.s3.paths import MAX_KEY_BYTES
+from gateway.s3.client import ObjectStore, S3UnavailableError
 from gateway.store import jobs as store
 from gateway.store.db import Database
-from gateway.store.tables import Container, Job, OutputFile
+from gateway.store.tables import Container, Job
 
 log = structlog.get_logger()
 _MOST = 1000
 _IDLE = 1.0
-
-
-class AskedOutput(BaseModel):
-    """An output that a node wants to upload; `size` in bytes, checksums base64."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    path: str = Field(min_length=1, max_length=4096)
-    size: int = Field(ge=0)
-    md5: str = Field(pattern=r"^[A-Za-z0-9+/]{22}==$")
-    crc64nvme: str | None = Field(default=None, pattern=r"^[A-Za-z0-9+/]{11}=$")
-    part_md5s: list[str] | None = None
-
-
-class Request(BaseModel):
-    """One file in the mailbox; see docs/node-protocol.md."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    version: Literal[1]
-    kind: Literal["stage-in", "stage-out", "phase", "result"]
-    job_id: int
-    container: int
-    token: str
-    slurm_job_id: str = Field(pattern=r"^[0-9]+$")
-    seq: int = Field(ge=0)
-    inputs: list[int] = []
-    outputs: list[AskedOutput] = []
-    phase: Literal["stage-in", "run", "stage-out"] | None = None
 
 
 class Mailbox:
@@ -66,31 +34,27 @@ class Mailbox:
     ) -> None:
         self._config = config
         self._db = database
-        self._objects = objects
+        self._granter = Granter(config.s3, database, objects)
         self._site = site
 
     def tick(self) -> float:
         """Answer what is there; returns the seconds to wait."""
         with self._db.read() as session:
-            if not store.active(session, self._site.name):
+            if not store.any_active(session, self._site.name):
                 return _IDLE
-        letters = self._site.hands.scan(self._site.mailbox, _MOST)
         answers: list[tuple[str, bytes]] = []
         done: list[str] = []
-        for name, data in letters:
+        for name, data in self._site.hands.scan(self._site.mailbox, _MOST):
             try:
-                request = Request.model_validate_json(data)
-                answer = self._serve(request)
+                answer = self._answer(data)
             except S3UnavailableError as exc:
                 log.warning("grant.waits", request=name, error=str(exc))
                 continue
-            except (ValidationError, ValueError) as exc:
+            except ValueError as exc:
                 log.warning("mailbox.refused", request=name, error=str(exc).splitlines()[0])
-            else:
-                if answer is not None:
-                    folder = self._site.container_dir(request.job_id, request.container)
-                    path = f"{folder}/grants/{request.slurm_job_id}.{request.seq}.json"
-                    answers.append((path, json.dumps(answer).encode()))
+                answer = None
+            if answer is not None:
+                answers.append(answer)
             done.append(f"{self._site.mailbox}/{name}")
         if answers:
             self._site.hands.write_files(answers)
@@ -98,12 +62,25 @@ class Mailbox:
             self._site.hands.remove(done)
         return self._site.section.mailbox_seconds
 
-    def _serve(self, request: Request) -> dict[str, Any] | None:
+    def _answer(self, data: bytes) -> tuple[str, bytes] | None:
+        """Do what a letter says; return the path and the content of an answer where it wants one."""
+        request = Request.model_validate_json(data)
         with self._db.read() as session:
             job = store.get(session, request.job_id)
             container = session.get(Container, (request.job_id, request.container))
-        if job is None or container is None or not hmac.compare_digest(job.token, request.token):
+        token = request.token.encode()
+        if job is None or container is None or not hmac.compare_digest(job.token.encode(), token):
             raise ValueError("no such container, or a wrong token")
+        answer: dict[str, Any] | None = None
+        with one_job(request.job_id, "answering a node"):
+            answer = self._serve(request, job, container)
+        if answer is None:
+            return None
+        folder = self._site.container_dir(request.job_id, request.container)
+        path = f"{folder}/grants/{request.slurm_job_id}.{request.seq}.json"
+        return path, json.dumps(answer).encode()
+
+    def _serve(self, request: Request, job: Job, container: Container) -> dict[str, Any] | None:
         if request.kind == "phase":
             self._moved(request)
             return None
@@ -117,9 +94,9 @@ class Mailbox:
         else:
             try:
                 if request.kind == "stage-in":
-                    granted["inputs"] = self._grant_inputs(request)
+                    granted["inputs"] = self._granter.inputs(request)
                 else:
-                    granted["outputs"] = self._grant_outputs(request, job)
+                    granted["outputs"] = self._granter.outputs(request, job)
             except S3UnavailableError:
                 raise
             except GatewayError as exc:
@@ -136,6 +113,8 @@ class Mailbox:
             container = session.get(Container, (request.job_id, request.container))
             if job is None or container is None:
                 return
+            container.node = request.host or container.node
+            session.add(container)
             if advance_container(session, container, phase) and job.cancel_by is None:
                 session.flush()
                 job.reason = None
@@ -143,121 +122,11 @@ class Mailbox:
 
     def _result(self, request: Request) -> None:
         path = f"{self._site.container_dir(request.job_id, request.container)}/result.json"
-        data = self._whole(path)
+        data = read_whole(self._site, path)
         if data is None:
             return
         record_result(self._db, request.job_id, request.container, data)
         self._site.poll_wake.set()
-
-    def _whole(self, path: str) -> bytes | None:
-        return read_whole(self._site, path)
-
-    def _grant_inputs(self, request: Request) -> list[dict[str, Any]]:
-        with self._db.read() as session:
-            mine = {
-                item.id: item for item in store.inputs(session, request.job_id, request.container)
-            }
-        unknown = [number for number in request.inputs if number not in mine]
-        if unknown:
-            raise ValueError(f"input {unknown[0]} is none of this container's")
-        return [
-            {"id": number, **_grant(self._objects.grant_get(mine[number].bucket, mine[number].key))}
-            for number in request.inputs
-        ]
-
-    def _grant_outputs(self, request: Request, job: Job) -> list[dict[str, Any]]:
-        bucket, _, prefix = job.output_dir.partition("/")
-        rows = self._register(request, bucket, prefix)
-        return [
-            self._grant_output(row, asked) for row, asked in zip(rows, request.outputs, strict=True)
-        ]
-
-    def _register(self, request: Request, bucket: str, prefix: str) -> list[OutputFile]:
-        keys = [prefix + output_path(asked.path) for asked in request.outputs]
-        for key in keys:
-            if len(key.encode()) > MAX_KEY_BYTES:
-                raise ValueError(
-                    f"the output {key[:200]!r} has a key of over {MAX_KEY_BYTES} bytes; use shorter names"
-                )
-        rows = []
-        with self._db.write() as session:
-            known = store.output_by_key(session, request.job_id, keys)
-            for key, asked in zip(keys, request.outputs, strict=True):
-                row = known.get(key)
-                if row is not None and row.container != request.container:
-                    raise ValueError(
-                        f"containers {row.container} and {request.container} both write {bucket}/{key}; "
-                        "have each write other file names"
-                    )
-                if row is None:
-                    row = OutputFile(
-                        job_id=request.job_id,
-                        container=request.container,
-                        bucket=bucket,
-                        key=key,
-                        path=asked.path,
-                        size=asked.size,
-                        md5=asked.md5,
-                    )
-                row.size, row.md5, row.crc64nvme = asked.size, asked.md5, asked.crc64nvme
-                row.etag = self._expected_etag(asked)
-                session.add(row)
-                rows.append(row)
-        return rows
-
-    def _expected_etag(self, asked: AskedOutput) -> str:
-        if asked.size <= self._config.s3.part_size:
-            return base64.b64decode(asked.md5).hex()
-        count = -(-asked.size // self._config.s3.part_size)
-        if asked.part_md5s is None or len(asked.part_md5s) != count:
-            raise ValueError(f"{asked.path!r} needs the MD5 of each of its {count} parts")
-        parts = b"".join(base64.b64decode(part) for part in asked.part_md5s)
-        return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{count}"
-
-    def _grant_output(self, row: OutputFile, asked: AskedOutput) -> dict[str, Any]:
-        if asked.part_md5s is None or asked.size <= self._config.s3.part_size:
-            put = self._objects.grant_put(row.bucket, row.key, asked.md5, asked.crc64nvme)
-            return {"path": asked.path, "put": _grant(put), "multipart": None}
-        if row.upload_id is not None:
-            self._objects.abort_upload(row.bucket, row.key, row.upload_id)
-        upload = self._objects.start_upload(row.bucket, row.key, asked.crc64nvme is not None)
-        with self._db.write() as session:
-            stored = session.get(OutputFile, row.id)
-            if stored is not None:
-                stored.upload_id = upload
-                session.add(stored)
-        parts = [
-            {
-                "number": number,
-                **_grant(self._objects.grant_part(row.bucket, row.key, upload, number, md5)),
-            }
-            for number, md5 in enumerate(asked.part_md5s, 1)
-        ]
-        complete = _grant(self._objects.grant_complete(row.bucket, row.key, upload))
-        multipart = {"part_size": self._config.s3.part_size, "parts": parts, "complete": complete}
-        return {"path": asked.path, "put": None, "multipart": multipart}
-
-
-def _grant(grant: Grant) -> dict[str, Any]:
-    return {"url": grant.url, "headers": grant.headers}
-
-
-def output_path(path: str) -> str:
-    """Check a path that a node says lies in the output directory; returns it.
-
-    Raises
-    ------
-    ValueError
-        When it leads elsewhere or cannot be a key.
-    """
-    segments: Sequence[str] = path.split("/")
-    if any(segment in ("", ".", "..") for segment in segments) or any(
-        ord(letter) < 32 for letter in path
-    ):
-        raise ValueError(
-            f"the output {path[:200]!r} cannot be a key: empty, dot or control characters in it"
-        )
-    return path
 
 
 def read_whole(site: Site, path: str, most: int = 64 << 20) -> bytes | None:

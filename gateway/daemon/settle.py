@@ -19,6 +19,8 @@ from gateway.store import jobs as store
 from gateway.store.db import Database
 from gateway.store.tables import Container, Job, OutputFile
 
+_APPTAINER_FAILED = 255  # perhaps: the agent's error tells whether it was the container after all
+
 
 class Settler:
     """Decides how a container ended, verifying its outputs in S3."""
@@ -122,7 +124,7 @@ def judge(
     code, signal = result.get("exit_code"), result.get("signal")
     if outcome == "container-failed" and signal:
         return Phase.ERROR, f"was killed by signal {signal}"
-    if outcome == "container-failed" and code:
+    if outcome == "container-failed" and code and code != _APPTAINER_FAILED:
         return Phase.ERROR, f"exited with code {code}"
     remedy = "; ask for a longer runtime" if outcome == "timeout" else ""
     return Phase.ERROR, f"failed: {result.get('error') or outcome}{remedy}"

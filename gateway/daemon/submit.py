@@ -268,6 +268,7 @@ class Submitter:
                 "entrypoint": job.image["entrypoint"],
                 "cmd": job.image["cmd"],
                 "workdir": job.image["workdir"],
+                "env": job.image.get("env", {}),
             },
             "image_cache": f"{self._site.work}/images",
             "apptainer": str(section.apptainer),

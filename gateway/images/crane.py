@@ -28,6 +28,7 @@ class ImageConfig:
     entrypoint: list[str]
     cmd: list[str]
     workdir: str
+    env: dict[str, str]
 
 
 class Crane:
@@ -68,6 +69,7 @@ class Crane:
                 _words(config.get("Entrypoint")),
                 _words(config.get("Cmd")),
                 _word(config.get("WorkingDir")) or "/",
+                dict(_variable(word) for word in _words(config.get("Env"))),
             )
             system = (_word(whole.get("os")), _word(whole.get("architecture")))
         except (ValueError, TypeError, AttributeError, RecursionError) as exc:
@@ -196,3 +198,8 @@ def _explain(reference: str, said: str) -> str:
         if re.search(pattern, words):
             return sentence.format(reference, last[-300:])
     return f"crane could not look up {reference}: {last[-300:]}"
+
+
+def _variable(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    return name, value

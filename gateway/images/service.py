@@ -73,6 +73,7 @@ class ImageRegistry:
             entrypoint=config.entrypoint,
             cmd=config.cmd,
             workdir=config.workdir,
+            env=config.env,
             registered_by=user,
             registered_on=now(),
         )

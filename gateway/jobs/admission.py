@@ -91,6 +91,7 @@ class Admission:
             **views.image(image).model_dump(mode="json"),
             "cmd": image.cmd,
             "workdir": image.workdir,
+            "env": image.env,
         }
         job = Job(
             user=caller.user,

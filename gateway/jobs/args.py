@@ -11,12 +11,16 @@ from typing import NamedTuple
 from gateway.errors import AppCode, ErrorDetail, GatewayError
 from gateway.jobs.params import Parameter, ParameterType, Params
 
-# execve(2): one string is at most 32 pages (MAX_ARG_STRLEN, 131,072 bytes with its NUL), and all
-# strings and their pointers at most a quarter of the stack limit (2 MiB of the usual 8). The
-# runtime adds prefixes to environment names and the node its own environment: room is left.
+# execve(2): one string is at most 32 pages (MAX_ARG_STRLEN, 131,072 bytes with its NUL), and all strings and
+# their pointers at most a quarter of the stack limit (2 MiB of the usual 8). Apptainer 1.4 also hands all of it on
+# in one JSON document of at most 1,048,448 bytes. Room is left in both for the image's own entrypoint and variables.
 MAX_STRING_BYTES = 130_000
-MAX_TOTAL_BYTES = 1_048_576
-_POINTER = 8
+MAX_JSON_BYTES = 1_000_000
+MAX_EXEC_BYTES = 2_000_000
+_ARG_EXTRA = (3, 9)  # quotes and comma in JSON; NUL and pointer in execve
+_VARIABLE_EXTRA = (6, 22)  # the same for NAME=value, and Apptainer's prefix to the name
+# How much longer than in UTF-8 a character is in that document, as Go's encoding/json writes it.
+_LONGER = {**dict.fromkeys('"\\', 1), **dict.fromkeys("<>&", 5), **dict.fromkeys("\u2028\u2029", 3)}
 
 
 class Rendered(NamedTuple):
@@ -110,12 +114,13 @@ def _check_size(args: list[str], environment: dict[str, str], number: int, mount
         f"use more containers (num_containers) with fewer files each, or let the program read the "
         f"directory {mount}"
     )
-    total = 0
-    strings = [(("params", "args"), arg) for arg in args] + [
-        (("params", "environment", name), f"{name}={value}") for name, value in environment.items()
+    json_bytes = exec_bytes = 0
+    strings = [(("params", "args"), arg, _ARG_EXTRA) for arg in args] + [
+        (("params", "environment", name), f"{name}={value}", _VARIABLE_EXTRA)
+        for name, value in environment.items()
     ]
-    for place, text in strings:
-        size = len(text.encode("utf-8")) + 1
+    for place, text, (json_extra, exec_extra) in strings:
+        size = len(text.encode("utf-8"))
         if size > MAX_STRING_BYTES:
             raise _refuse(
                 place,
@@ -123,13 +128,22 @@ def _check_size(args: list[str], environment: dict[str, str], number: int, mount
                 f"{MAX_STRING_BYTES} in one; in args use space_separated_list or "
                 f"repeat_parameter, or {remedy}",
             )
-        total += size + _POINTER
-    if total > MAX_TOTAL_BYTES:
-        raise _refuse(
-            ("params",),
-            f"arguments and environment of container {number} have {total} bytes, and at most "
-            f"{MAX_TOTAL_BYTES} can be passed to a program; {remedy}",
-        )
+        json_bytes += _json_size(text) + json_extra
+        exec_bytes += size + exec_extra
+    for total, most in ((json_bytes, MAX_JSON_BYTES), (exec_bytes, MAX_EXEC_BYTES)):
+        if total > most:
+            raise _refuse(
+                ("params",),
+                f"arguments and environment of container {number} come to {total} bytes as they are handed on, "
+                f"and at most {most} can be given to a container; {remedy}",
+            )
+
+
+def _json_size(text: str) -> int:
+    """Bytes of a printable text in Apptainer's JSON, without its quotes."""
+    return len(text.encode("utf-8")) + sum(
+        longer * text.count(char) for char, longer in _LONGER.items()
+    )
 
 
 def _refuse(place: tuple[str | int, ...], text: str) -> GatewayError:

@@ -36,7 +36,9 @@ _SYSTEM_DIRS = frozenset(
 )
 _MOUNT = re.compile(r"/(?:[A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]*", re.ASCII)
 _ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]*", re.ASCII)
-_RUNTIME_NAMES = ("APPTAINER", "SINGULARITY")
+# Apptainer 1.4 keeps these to itself or acts on them: a container would not get them as they are.
+_RUNTIME_NAMES = ("APPTAINER", "SINGULARITY", "SING_USER_DEFINED_")
+_RUNTIME_OWN = frozenset({"UID", "GID", "EUID", "PROMPT_COMMAND", "PREPEND_PATH", "APPEND_PATH"})
 
 
 def error_at(text: str, *where: str | int) -> PydanticCustomError:
@@ -161,12 +163,26 @@ def _env_name(name: str) -> str:
             "the name of an environment variable is 1 to 256 capitals, digits and underscores, "
             f"not starting with a digit: {name[:100]!r} is none"
         )
-    if name.startswith(_RUNTIME_NAMES):
+    if name.startswith(_RUNTIME_NAMES) or name in _RUNTIME_OWN:
         raise ValueError(
-            f"{name} is reserved: names starting with APPTAINER or SINGULARITY steer the container "
-            "runtime; choose another"
+            f"{name} is reserved: {', '.join(sorted(_RUNTIME_OWN))} and names starting with APPTAINER, "
+            "SINGULARITY or SING_USER_DEFINED_ belong to the container runtime; choose another"
         )
     return name
+
+
+def check_variable(name: str, value: str) -> None:
+    """Refuse a value that the container runtime would not hand on as it is.
+
+    Raises
+    ------
+    ValueError
+        With the rule.
+    """
+    if name == "HOME" and (not value.startswith("/") or ":" in value):
+        raise ValueError(
+            f"HOME must be an absolute path without a colon, such as /tmp, not {value[:100]!r}"
+        )
 
 
 _SLURM_RULE = "1 to 63 letters, digits and _ . + -, starting with a letter or digit"

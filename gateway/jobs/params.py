@@ -18,6 +18,7 @@ from gateway.jobs.fields import (
     Literal,
     ManifestHeader,
     MountPoint,
+    check_variable,
     error_at,
     overlap,
 )
@@ -146,6 +147,16 @@ class Params(Model):
                         "other; give each a directory of its own",
                         field,
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _environment_literals(self) -> Self:
+        for name, value in (self.environment or {}).items():
+            if isinstance(value, str):
+                try:
+                    check_variable(name, value)
+                except ValueError as exc:
+                    raise error_at(str(exc), "environment", name) from exc
         return self
 
     @model_validator(mode="after")

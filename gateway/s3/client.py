@@ -32,7 +32,7 @@ _THREADS = 32
 _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _CHECK = ".cts-write-check"
-_GONE = ("NoSuchUpload", "NoSuchBucket", "404")
+_GONE = ("NoSuchUpload", "NoSuchKey", "NoSuchBucket", "404")  # NoSuchKey is what RGW says of parts
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,17 @@ class ObjectStore:
             except ClientError as exc:
                 if exc.response.get("Error", {}).get("Code") not in _GONE:
                     raise
+
+    def upload_open(self, bucket: str, key: str, upload: str) -> bool:
+        """Whether a multipart upload can go on: neither completed nor aborted."""
+        with self._teller.told(bucket, key, writing=True):
+            try:
+                self.client.list_parts(Bucket=bucket, Key=key, UploadId=upload, MaxParts=1)
+            except ClientError as exc:
+                if exc.response.get("Error", {}).get("Code") not in _GONE:
+                    raise
+                return False
+        return True
 
     def _presign(self, method: str, parameters: dict[str, Any], headers: dict[str, str]) -> Grant:
         with self._teller.told(str(parameters["Bucket"]), str(parameters["Key"])):

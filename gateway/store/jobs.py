@@ -64,6 +64,12 @@ def active(session: Session, site: str) -> list[Job]:
     return list(session.exec(query))
 
 
+def any_active(session: Session, site: str) -> bool:
+    """Whether a site has jobs that have not ended."""
+    query = select(Job.id).where(Job.site == site, col(Job.phase).not_in(ENDED)).limit(1)
+    return session.exec(query).first() is not None
+
+
 def containers(session: Session, job_ids: int | Sequence[int]) -> list[Container]:
     """Return the containers of a job, or of many jobs, by job and number."""
     wanted = [job_ids] if isinstance(job_ids, int) else list(job_ids)

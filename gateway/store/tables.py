@@ -61,6 +61,7 @@ class Image(SQLModel, table=True):
     entrypoint: list[str] = Field(sa_column=Column(JSON, nullable=False))
     cmd: list[str] = Field(sa_column=Column(JSON, nullable=False))
     workdir: str = "/"
+    env: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     registered_by: str
     registered_on: datetime = Field(sa_column=_time(nullable=False))
 

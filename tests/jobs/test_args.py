@@ -158,5 +158,21 @@ def test_more_arguments_than_linux_takes_are_refused_with_a_way_out() -> None:
     with pytest.raises(GatewayError) as caught:
         render(params([files(REPEAT, "--input-file=")]), [f + "y" * 100 for f in MANY * 3])
     assert caught.value.code is AppCode.REQUEST_VALIDATION
-    assert "1048576" in caught.value.message
+    assert "1000000" in caught.value.message
     assert "num_containers" in caught.value.message
+
+
+def test_characters_that_json_writes_long_count_as_long_as_they_are_handed_on() -> None:
+    many = ["<" * 1000] * 170
+    with pytest.raises(GatewayError) as caught:
+        render(params(many), ["/in/a"])
+    assert "1020510 bytes" in caught.value.message
+    assert render(params(["x" * 1000] * 170), ["/in/a"]).args[0] == "x" * 1000
+
+
+def test_very_many_short_arguments_are_bounded_by_what_execve_takes() -> None:
+    paths = [f"/in/{n:04}" for n in range(9_999)]
+    assert len(render(params([files(SPACE)]), paths).args) == 9_999
+    with pytest.raises(GatewayError) as caught:
+        render(params([files(SPACE)]), ["/i"] * 190_000)
+    assert "2090000 bytes" in caught.value.message

@@ -138,13 +138,20 @@ def test_a_name_of_the_environment_is_capitals_digits_and_underscores(name: str)
 
 @pytest.mark.parametrize(
     "name", ["", "a", "1A", "A-B", "A B", "A=B", "Ä", "A\n", "A" * 257, "APPTAINER_BIND",
-             "APPTAINERENV_X", "SINGULARITY_SHELL"],
+             "APPTAINERENV_X", "SINGULARITY_SHELL", "SING_USER_DEFINED_X", "UID", "GID", "EUID",
+             "PROMPT_COMMAND", "PREPEND_PATH", "APPEND_PATH"],
 )  # fmt: skip
 def test_a_bad_or_reserved_name_of_the_environment_is_refused(name: str) -> None:
     with pytest.raises(GatewayError) as caught:
         job(**environment(**{name: "x"}))
     assert caught.value.details[0].loc == ("params", "environment", name)
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("home", ["tmp", "/a:/b", "~"])
+def test_a_home_that_the_runtime_would_not_take_is_refused(home: str) -> None:
+    refusal(environment(HOME=home), "params.environment.HOME", "absolute path without a colon")
+    assert job(**environment(HOME="/work dir"))
 
 
 @pytest.mark.parametrize("flag", ["-i", "--input", "--in=", "-1", "--a.b-c_d", "-" + "a" * 255])

@@ -1,0 +1,186 @@
+"""Grants: presigned URLs for exactly the objects of one container, made when its node asks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.config import S3Section
+from gateway.s3.client import Grant, ObjectStore
+from gateway.s3.paths import MAX_KEY_BYTES
+from gateway.store import jobs as store
+from gateway.store.db import Database
+from gateway.store.tables import Job, OutputFile
+
+_MOST_PARTS = 10_000  # S3 user guide, "Amazon S3 multipart upload limits"
+
+
+class AskedOutput(BaseModel):
+    """An output that a node wants to upload; `size` in bytes, checksums base64."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    path: str = Field(min_length=1, max_length=4096)
+    size: int = Field(ge=0)
+    md5: str = Field(pattern=r"^[A-Za-z0-9+/]{22}==$")
+    crc64nvme: str | None = Field(default=None, pattern=r"^[A-Za-z0-9+/]{11}=$")
+    part_md5s: list[str] | None = None
+
+
+class Request(BaseModel):
+    """One file in the mailbox; see docs/node-protocol.md."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    version: Literal[1]
+    kind: Literal["stage-in", "stage-out", "phase", "result"]
+    job_id: int = Field(ge=1, le=1 << 62)
+    container: int = Field(ge=0, le=1 << 20)
+    token: str
+    slurm_job_id: str = Field(pattern=r"^[0-9]+$")
+    seq: int = Field(ge=0)
+    inputs: list[int] = []
+    outputs: list[AskedOutput] = []
+    phase: Literal["stage-in", "run", "stage-out"] | None = None
+    host: str | None = Field(default=None, max_length=255)
+
+
+class Granter:
+    """Makes grants. ValueError for what a node may not have, with the text for the user."""
+
+    def __init__(self, config: S3Section, database: Database, objects: ObjectStore) -> None:
+        self._config = config
+        self._db = database
+        self._objects = objects
+
+    def inputs(self, request: Request) -> list[dict[str, Any]]:
+        """Grant the reading of inputs."""
+        with self._db.read() as session:
+            mine = {
+                item.id: item for item in store.inputs(session, request.job_id, request.container)
+            }
+        unknown = [number for number in request.inputs if number not in mine]
+        if unknown:
+            raise ValueError(f"input {unknown[0]} is none of this container's")
+        return [
+            {"id": number, **_grant(self._objects.grant_get(mine[number].bucket, mine[number].key))}
+            for number in request.inputs
+        ]
+
+    def outputs(self, request: Request, job: Job) -> list[dict[str, Any]]:
+        """Grant the writing of outputs, of the bytes that the node announced."""
+        bucket, _, prefix = job.output_dir.partition("/")
+        rows = self._register(request, bucket, prefix)
+        return [
+            self._grant_output(row, asked) for row, asked in zip(rows, request.outputs, strict=True)
+        ]
+
+    def _register(self, request: Request, bucket: str, prefix: str) -> list[OutputFile]:
+        keys = [prefix + output_path(asked.path) for asked in request.outputs]
+        for key in keys:
+            if len(key.encode()) > MAX_KEY_BYTES:
+                raise ValueError(
+                    f"the output {key[:200]!r} has a key of over {MAX_KEY_BYTES} bytes; use shorter names"
+                )
+        rows: list[OutputFile] = []
+        stale: list[tuple[str, str]] = []
+        with self._db.write() as session:
+            known = store.output_by_key(session, request.job_id, keys)
+            for key, asked in zip(keys, request.outputs, strict=True):
+                row = known.get(key)
+                if row is not None and row.container != request.container:
+                    raise ValueError(
+                        f"containers {row.container} and {request.container} both write {bucket}/{key}; "
+                        "have each write other file names"
+                    )
+                if row is None:
+                    row = OutputFile(
+                        job_id=request.job_id,
+                        container=request.container,
+                        bucket=bucket,
+                        key=key,
+                        path=asked.path,
+                        size=asked.size,
+                        md5=asked.md5,
+                    )
+                if (row.size, row.md5) != (asked.size, asked.md5):
+                    if row.upload_id is not None:
+                        stale.append((key, row.upload_id))
+                    row.upload_id = None  # of other bytes: its parts are of no use
+                row.size, row.md5, row.crc64nvme = asked.size, asked.md5, asked.crc64nvme
+                row.etag = self._expected_etag(asked)
+                session.add(row)
+                rows.append(row)
+        for key, upload in stale:
+            self._objects.abort_upload(bucket, key, upload)
+        return rows
+
+    def _expected_etag(self, asked: AskedOutput) -> str:
+        if asked.size <= self._config.part_size:
+            return base64.b64decode(asked.md5).hex()
+        count = -(-asked.size // self._config.part_size)
+        if count > _MOST_PARTS:
+            raise ValueError(
+                f"the output {asked.path!r} has {asked.size} bytes, and in parts of {self._config.part_size} bytes "
+                f"S3 takes at most {_MOST_PARTS}; write smaller files, or ask the gateway's admins for a larger part_size"
+            )
+        if asked.part_md5s is None or len(asked.part_md5s) != count:
+            raise ValueError(f"{asked.path!r} needs the MD5 of each of its {count} parts")
+        parts = b"".join(base64.b64decode(part) for part in asked.part_md5s)
+        return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{count}"
+
+    def _grant_output(self, row: OutputFile, asked: AskedOutput) -> dict[str, Any]:
+        if asked.part_md5s is None or asked.size <= self._config.part_size:
+            put = self._objects.grant_put(row.bucket, row.key, asked.md5, asked.crc64nvme)
+            return {"path": asked.path, "put": _grant(put), "multipart": None}
+        upload = self._upload(row, asked)
+        parts = [
+            {
+                "number": number,
+                **_grant(self._objects.grant_part(row.bucket, row.key, upload, number, md5)),
+            }
+            for number, md5 in enumerate(asked.part_md5s, 1)
+        ]
+        complete = _grant(self._objects.grant_complete(row.bucket, row.key, upload))
+        multipart = {"part_size": self._config.part_size, "parts": parts, "complete": complete}
+        return {"path": asked.path, "put": None, "multipart": multipart}
+
+    def _upload(self, row: OutputFile, asked: AskedOutput) -> str:
+        """Return the multipart upload of an output: the one that is under way, so that its parts count, or a new one."""
+        if row.upload_id is not None and self._objects.upload_open(
+            row.bucket, row.key, row.upload_id
+        ):
+            return row.upload_id
+        upload = self._objects.start_upload(row.bucket, row.key, asked.crc64nvme is not None)
+        with self._db.write() as session:
+            stored = session.get(OutputFile, row.id)
+            if stored is not None:
+                stored.upload_id = upload
+                session.add(stored)
+        return upload
+
+
+def _grant(grant: Grant) -> dict[str, Any]:
+    return {"url": grant.url, "headers": grant.headers}
+
+
+def output_path(path: str) -> str:
+    """Check a path that a node says lies in the output directory; returns it.
+
+    Raises
+    ------
+    ValueError
+        When it leads elsewhere or cannot be a key.
+    """
+    segments: Sequence[str] = path.split("/")
+    if any(segment in ("", ".", "..") for segment in segments) or any(
+        ord(letter) < 32 for letter in path
+    ):
+        raise ValueError(
+            f"the output {path[:200]!r} cannot be a key: empty, dot or control characters in it"
+        )
+    return path
