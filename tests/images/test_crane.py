@@ -202,10 +202,13 @@ def test_a_crane_that_hangs_is_given_up(crane: Make, monkeypatch: pytest.MonkeyP
 
 class TestConfigurations:
     def test_what_the_runtime_needs_is_read(self, crane: Make, tmp_path: Path) -> None:
-        config = {"Entrypoint": ["/bin/tool"], "Cmd": ["-h"], "WorkingDir": "/data"}
+        config: dict[str, Any] = {"Entrypoint": ["/bin/tool"], "Cmd": ["-h"], "WorkingDir": "/data"}
+        config["Env"] = ["PATH=/bin", "A=b=c"]
         whole = {"architecture": "amd64", "os": "linux", "config": config}
         asks = crane(f'echo "$@" > {tmp_path}/asked; {prints(whole)}')
-        assert asks.config(NAME) == ImageConfig(["/bin/tool"], ["-h"], "/data")
+        assert asks.config(NAME) == ImageConfig(
+            ["/bin/tool"], ["-h"], "/data", {"PATH": "/bin", "A": "b=c"}
+        )
         # Of an index of many platforms, the nodes' one is asked for.
         assert (tmp_path / "asked").read_text() == f"config --platform=linux/amd64 -- {NAME}\n"
 
@@ -214,7 +217,7 @@ class TestConfigurations:
         [{}, {"config": None}, {"config": {}}, {"config": {"Entrypoint": None, "WorkingDir": ""}}],
     )
     def test_what_is_not_said_is_nothing(self, crane: Make, config: Any) -> None:
-        assert crane(prints(config)).config(NAME) == ImageConfig([], [], "/")
+        assert crane(prints(config)).config(NAME) == ImageConfig([], [], "/", {})
 
     @pytest.mark.parametrize(
         "config",
@@ -231,6 +234,7 @@ class TestConfigurations:
             {"config": {"Entrypoint": [1]}},
             {"config": {"Cmd": {"a": 1}}},
             {"config": {"WorkingDir": ["/"]}},
+            {"config": {"Env": {"A": "b"}}},
         ],
     )
     def test_what_is_no_configuration_is_told(self, crane: Make, config: Any) -> None:

@@ -17,7 +17,7 @@ from gateway.store.db import Database
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 NAME = "reg.example.org/bio/tool"
-CONFIG = ImageConfig(["/bin/tool"], ["-h"], "/data")
+CONFIG = ImageConfig(["/bin/tool"], ["-h"], "/data", {"PATH": "/bin"})
 
 
 class FakeCrane(Crane):
@@ -71,6 +71,7 @@ def test_an_approved_image_is_pinned_and_found_by_tag_and_by_digest(
     row = registry.approve(f"{NAME}:1.0", "ada")
     assert (row.name, row.tag, row.digest, row.registered_by) == (NAME, "1.0", ONE, "ada")
     assert (row.entrypoint, row.cmd, row.workdir) == (["/bin/tool"], ["-h"], "/data")
+    assert row.env == {"PATH": "/bin"}
     for text in (f"{NAME}:1.0", f"{NAME}@{ONE}", f"{NAME}:1.0@{ONE}"):
         assert registry.get(text).id == row.id
     assert [image.id for image in registry.everything()] == [row.id]
@@ -118,7 +119,7 @@ def test_an_image_approved_twice_is_told(registry: ImageRegistry) -> None:
 def test_an_image_without_an_entrypoint_is_refused(
     registry: ImageRegistry, crane: FakeCrane
 ) -> None:
-    crane.configs[ONE] = ImageConfig([], ["/bin/sh"], "/")
+    crane.configs[ONE] = ImageConfig([], ["/bin/sh"], "/", {})
     code, message = refusal(lambda: registry.approve(f"{NAME}:1.0", "ada"))
     assert code is AppCode.IMAGE_NO_ENTRYPOINT
     assert "build it with an ENTRYPOINT" in message

@@ -9,7 +9,6 @@ import pytest
 
 from gateway.errors import AppCode, GatewayError
 from gateway.s3.client import Grant, ObjectStore, S3UnavailableError
-from tests.conftest import DevCluster
 from tests.s3.places import Place, bucket_at, section
 from tests.s3.test_store import Refused, md5, refusal, send
 
@@ -73,19 +72,7 @@ def test_a_grant_of_one_object_opens_no_other(mine: Place) -> None:
         send("GET", Grant(grant.url.replace("/one?", "/two?"), {}))
 
 
-def test_an_object_with_a_customers_key_is_refused(mine: Place, site: DevCluster) -> None:
-    # RGW takes such keys over TLS alone unless it is told otherwise.
-    socket = "/var/lib/devceph/run/client.rgw.asok"
-    site.run(
-        "ceph",
-        "--admin-daemon",
-        socket,
-        "config",
-        "set",
-        "rgw_crypt_require_ssl",
-        "false",
-        user="root",
-    )
+def test_an_object_with_a_customers_key_is_refused(mine: Place) -> None:
     mine.put("locked", b"x", SSECustomerAlgorithm="AES256", SSECustomerKey="0" * 32)
     code, message = refusal(lambda: mine.store.inspect(mine.bucket, "locked"))
     assert code is AppCode.UNSUPPORTED

@@ -161,6 +161,12 @@ class TestWriting:
         place.store.abort_upload("no-such-bucket-here", "gone", upload)
         assert place.uploads() == []
 
+    def test_an_upload_is_open_until_it_is_aborted(self, place: Place) -> None:
+        upload = place.store.start_upload(place.bucket, "open", False)
+        assert place.store.upload_open(place.bucket, "open", upload)
+        place.store.abort_upload(place.bucket, "open", upload)
+        assert not place.store.upload_open(place.bucket, "open", upload)
+
 
 class TestGrants:
     @pytest.mark.parametrize("key", KEYS)
@@ -192,6 +198,7 @@ class TestGrants:
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         answer, _ = send("POST", place.store.grant_complete(place.bucket, key, upload), body)
         assert b"<Error>" not in answer
+        assert not place.store.upload_open(place.bucket, key, upload)
         assert place.store.inspect(place.bucket, key).part_sizes == [5 * MIB, 4]
         assert place.get(key) == b"".join(pieces)
 

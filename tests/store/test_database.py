@@ -8,13 +8,16 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlmodel import SQLModel, col, select
 
 import gateway.store.tables
 from gateway.errors import StoreError
+from gateway.store import db
 from gateway.store.db import ConflictError, Database
 from gateway.store.tables import Audit, Image, InputFile
 from tests.store.rows import MOMENT, audit, image, input_file
@@ -207,6 +210,23 @@ class TestSchema:
         database.check()
         with database.read() as session:
             assert session.exec(select(Audit)).one().target == "kept"
+
+    def test_a_database_of_the_first_release_is_brought_up_with_its_rows(
+        self, empty: Database
+    ) -> None:
+        with empty.engine.begin() as connection:
+            config = AlembicConfig()
+            config.set_main_option("script_location", str(Path(db.__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+            connection.exec_driver_sql(
+                "INSERT INTO image (id, name, digest, entrypoint, cmd, workdir, registered_by, registered_on)"
+                " VALUES (1, 'a', 'd', '[]', '[]', '/', 'ada', '2026-11-24 05:40:06.000000')"
+            )
+        empty.migrate()
+        empty.check()
+        with empty.read() as session:
+            assert session.exec(select(Image)).one().registered_by == "ada"
 
     def test_two_that_migrate_at_once_both_succeed(self, empty: Database) -> None:
         with ThreadPoolExecutor(4) as pool:
