@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from gateway import wire
@@ -27,6 +27,9 @@ __all__ = ["DEFAULT_SOCKET", "ENDED", "Client", "CtsError", "GatewayUnreachableE
 ENDED = ("complete", "error", "canceled")
 _PATIENCE = 60  # seconds without an answer that waiting outlives: a restart of the daemon
 _PIECE = 1 << 20
+_IDS = 250  # of one request: an address has some 16 KiB
+
+Stream = Literal["stdout", "stderr"]
 
 
 class Client:
@@ -82,7 +85,8 @@ class Client:
     def submit(self, job: Mapping[str, Any]) -> str:
         """Submit a job (a JobInput of the protocol); returns its id.
 
-        A `GatewayUnreachableError` of this call does not say that nothing was submitted: look with `jobs`.
+        A `GatewayUnreachableError` of this call whose `sent` is true does not say that nothing was submitted: look
+        with `jobs`.
         """
         try:
             body = json.dumps(dict(job), allow_nan=False).encode()
@@ -92,7 +96,15 @@ class Client:
                 code.http_status, f"the job cannot be written as JSON: {exc}", code.code
             ) from exc
         headers = {"Content-Type": "application/json"}
-        response = self._http.call("POST", "/jobs", content=body, headers=headers)
+        try:
+            response = self._http.call("POST", "/jobs", content=body, headers=headers)
+        except GatewayUnreachableError as exc:
+            if not exc.sent:
+                raise
+            raise GatewayUnreachableError(
+                f"{exc} The job may have been submitted all the same: look before you submit it again.",
+                sent=True,
+            ) from exc
         return self._http.read(wire.JobId, response).job_id
 
     def jobs(
@@ -139,7 +151,7 @@ class Client:
         self,
         job_id: str,
         container: int,
-        stream: str = "stdout",
+        stream: Stream = "stdout",
         seek: int = 0,
         length: int | None = None,
     ) -> tuple[bytes, bool]:
@@ -148,7 +160,7 @@ class Client:
         response = self._http.call("GET", f"{_job(job_id)}/log/{container}/{stream}", params=params)
         return response.content, response.headers.get("X-Log-Final") == "true"
 
-    def follow_log(self, job_id: str, container: int, stream: str = "stdout") -> Iterator[bytes]:
+    def follow_log(self, job_id: str, container: int, stream: Stream = "stdout") -> Iterator[bytes]:
         """Yield a log as it grows, until the container has ended; waits for a log that is not there yet.
 
         Outlives restarts of the daemon.
@@ -162,13 +174,12 @@ class Client:
         while True:
             data, final = b"", False
             try:
-                data, final = self.log(job_id, container, stream, seek, _PIECE)
+                found = self._log_or_none(job_id, container, stream, seek)
+            except (CtsError, GatewayUnreachableError) as exc:
+                patience.bear(exc)
+            else:
                 patience.answered()
-            except CtsError as exc:
-                if exc.appcode != AppCode.NO_LOGS.code or self.status(job_id).state in ENDED:
-                    raise
-            except GatewayUnreachableError as exc:
-                patience.silent(exc)
+                data, final = found or (b"", False)
             if data:
                 seek, pause = seek + len(data), 0.2
                 yield data
@@ -178,6 +189,19 @@ class Client:
             time.sleep(pause)
             pause = min(2.0, pause * 1.3)
 
+    def _log_or_none(
+        self, job_id: str, container: int, stream: Stream, seek: int
+    ) -> tuple[bytes, bool] | None:
+        """Read a piece; None when there is no log yet, 40070 when there will be none."""
+        try:
+            return self.log(job_id, container, stream, seek, _PIECE)
+        except CtsError as exc:
+            if exc.appcode != AppCode.NO_LOGS.code:
+                raise
+        if self.status(job_id).state not in ENDED:
+            return None
+        return self.log(job_id, container, stream, seek, _PIECE)  # it may have come meanwhile
+
     def cancel(self, job_id: str) -> None:
         """Cancel a job."""
         self._http.call("PUT", f"{_job(job_id)}/cancel")
@@ -186,9 +210,16 @@ class Client:
         self,
         job_id: str,
         timeout: float | None = None,
-        on_change: Callable[[wire.JobStatus], None] | None = None,
+        on_answer: Callable[[wire.JobStatus], None] | None = None,
     ) -> wire.JobStatus:
         """Wait for a job's end, asking 20 times a second at first and every 2 s later; outlives restarts of the daemon.
+
+        Parameters
+        ----------
+        timeout
+            Seconds; None for as long as it takes.
+        on_answer
+            Called with each answer, the last one included.
 
         Raises
         ------
@@ -199,17 +230,15 @@ class Client:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause, patience = 0.05, _Patience()
-        last: tuple[str, str | None] | None = None
         while True:
             try:
                 status = self.status(job_id)
-            except GatewayUnreachableError as exc:
-                patience.silent(exc)
+            except (CtsError, GatewayUnreachableError) as exc:
+                patience.bear(exc)
             else:
                 patience.answered()
-                if on_change is not None and (status.phase, status.reason) != last:
-                    on_change(status)
-                last = (status.phase, status.reason)
+                if on_answer is not None:
+                    on_answer(status)
                 if status.state in ENDED:
                     return status
             nap = pause * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
@@ -227,16 +256,22 @@ class Client:
 
     def image(self, name: str) -> wire.Image:
         """Return one approved image."""
-        return self._http.get(wire.Image, f"/images/{quote(name, safe='/:@')}")
+        return self._http.get(wire.Image, f"/images/{_image(name)}")
 
     def approve_image(self, name: str) -> wire.Image:
         """Approve an image (admins)."""
-        response = self._http.call("POST", f"/admin/images/{quote(name, safe='/:@')}")
+        response = self._http.call("POST", f"/admin/images/{_image(name)}")
         return self._http.read(wire.Image, response)
 
     def accounting(self, **filters: Any) -> list[wire.AcctRow]:
-        """Return accounting rows; filters: user, everyone, start, end, state, job, limit."""
-        return self._http.get(wire.AcctRows, "/accounting", **filters).rows
+        """Return accounting rows; filters: user, everyone, start, end, state, job, limit. A long list of jobs is asked in parts."""
+        jobs = filters.pop("job", None)
+        parts = [jobs] if not jobs else [jobs[n : n + _IDS] for n in range(0, len(jobs), _IDS)]
+        return [
+            row
+            for part in parts
+            for row in self._http.get(wire.AcctRows, "/accounting", job=part, **filters).rows
+        ]
 
 
 class _Patience:
@@ -248,8 +283,10 @@ class _Patience:
     def answered(self) -> None:
         self._since = None
 
-    def silent(self, error: GatewayUnreachableError) -> None:
-        """Bear it, or raise the error when it has lasted too long."""
+    def bear(self, error: CtsError | GatewayUnreachableError) -> None:
+        """Bear it, or raise the error when it has lasted too long or will not pass by itself."""
+        if isinstance(error, CtsError) and error.status != 503:
+            raise error
         self._since = self._since or time.monotonic()
         if time.monotonic() - self._since > _PATIENCE:
             raise error
@@ -261,3 +298,15 @@ def _job(text: str) -> str:
         return f"/jobs/{parse_job_id(text)}"
     except GatewayError as exc:
         raise CtsError(exc.code.http_status, exc.message, exc.code.code) from exc
+
+
+def _image(name: str) -> str:
+    """Return the path of an image's name, which may hold slashes; what could become another path is not sent."""
+    if not name.isprintable() or set(name.split("/")) & {"", ".", ".."}:
+        code = AppCode.IMAGE_NAME_PARSE
+        raise CtsError(
+            code.http_status,
+            f"{name[:100]!r} is no image's name; write it as Docker does: ghcr.io/kbase/checkm2:1.0.1",
+            code.code,
+        )
+    return quote(name, safe="/:@")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from gateway import wire
 
 DEFAULT_SOCKET = "/run/cts/cts.sock"
+_CONNECT = 10.0  # seconds
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -38,7 +39,11 @@ class CtsError(Exception):
 
 
 class GatewayUnreachableError(Exception):
-    """Nobody answers at the socket or URL."""
+    """Nobody answers at the socket or URL. `sent` says whether the request may have reached the gateway."""
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class Connection:
@@ -52,13 +57,14 @@ class Connection:
         timeout: float,
     ) -> None:
         self._where = url or socket
-        transport = httpx.HTTPTransport(uds=socket) if url is None else None
+        # Certificates are for TLS alone, and reading them takes longer than most requests.
+        transport = httpx.HTTPTransport(uds=socket, verify=False) if url is None else None
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
             base_url=url or "http://cts",
             transport=transport,
             headers=headers,
-            timeout=timeout,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT)),
             trust_env=False,
         )
 
@@ -69,11 +75,14 @@ class Connection:
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send a request; `options` are those of httpx."""
         try:
-            response = self._http.request(method, path, **options)
-        except httpx.RequestError as exc:
+            response = self._send(method, path, options)
+        except (httpx.RequestError, httpx.InvalidURL) as exc:
             raise GatewayUnreachableError(
-                f"the gateway at {self._where} does not answer ({exc or type(exc).__name__}); is ctsd running, and is "
-                "the socket right (--socket, CTS_SOCKET)?"
+                f"the gateway at {self._where} does not answer ({str(exc) or type(exc).__name__}); is ctsd running, and "
+                "is the socket right (--socket, CTS_SOCKET)?",
+                sent=not isinstance(
+                    exc, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL
+                ),
             ) from exc
         if response.is_success or (path == "/ready" and response.status_code == 503):
             return response
@@ -93,6 +102,15 @@ class Connection:
             info.request_validation_detail or [],
             info.request_id or identifier,
         )
+
+    def _send(self, method: str, path: str, options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            # A kept connection that the gateway closed just then. What only reads may be asked again.
+            if method != "GET":
+                raise
+            return self._http.request(method, path, **options)
 
     def get(self, model: type[_Model], path: str, **params: Any) -> _Model:
         """Get a model; parameters that are None are left out."""

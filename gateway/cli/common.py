@@ -1,25 +1,24 @@
-"""What the commands share: options, exit codes, errors in one line, tables, and safe printing of others' text."""
+"""What the commands share: options, exit codes, errors in one line, and how a program is made and run."""
 
 from __future__ import annotations
 
 import functools
-import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
-from pydantic import BaseModel
 
+from gateway.cli.text import clean
 from gateway.client import DEFAULT_SOCKET, Client, CtsError, GatewayUnreachableError
+from gateway.errors import AppCode
 
 OK, JOB_FAILED, BAD_INPUT, NO_SUCH, UNREACHABLE, SERVER = 0, 1, 2, 3, 4, 5
+INTERRUPTED = 130  # 128 and SIGINT, as shells have it
 EXIT_CODES = (
     "Exit codes: 0 good; 1 a job failed, was canceled, or did not end in time; 2 bad input; 3 no such thing, or not allowed; "
-    "4 the gateway does not answer; 5 the gateway failed."
+    "4 the gateway does not answer; 5 the gateway failed; 130 interrupted."
 )
 
 Socket = Annotated[
@@ -32,50 +31,77 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
+class UserError(Exception):
+    """A command that makes no sense; `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = BAD_INPUT) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def command(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn the client's exceptions into one line on standard error and an exit code."""
+    """Turn exceptions into one line on standard error and an exit code."""
 
     @functools.wraps(function)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
-            return function(*args, **kwargs)
-        except CtsError as exc:
+            found = function(*args, **kwargs)
+            sys.stdout.flush()  # here, where a reader who has gone is no error
+            return found
+        except (CtsError, UserError, GatewayUnreachableError) as exc:
             raise typer.Exit(explain(exc)) from exc
-        except GatewayUnreachableError as exc:
-            fail(str(exc), UNREACHABLE)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard(sys.stdout)
             raise typer.Exit(OK) from None
         except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
 
     return wrapped
 
 
-def explain(exc: CtsError) -> int:
-    """Say what the gateway refused or failed at; returns the exit code that goes with it."""
+def explain(exc: CtsError | UserError | GatewayUnreachableError) -> int:
+    """Say in one line what is wrong; returns the exit code that goes with it."""
+    if isinstance(exc, UserError | GatewayUnreachableError):
+        typer.echo(f"error: {clean(exc)}", err=True)
+        return exc.code if isinstance(exc, UserError) else UNREACHABLE
     code = f" (appcode {exc.appcode})" if exc.appcode is not None else ""
-    if exc.status >= 500 and exc.request_id:
+    if exc.appcode is None and exc.request_id:
         code = f" (request {clean(exc.request_id)})"
     typer.echo(f"error: {clean(exc.message)}{code}", err=True)
     for detail in exc.details[1:20]:
         where = ".".join(str(part) for part in detail.loc)
         typer.echo(f"  {clean(where)}: {clean(detail.msg)}", err=True)
-    if exc.status >= 500:
+    if len(exc.details) > 20:
+        typer.echo(f"  and {len(exc.details) - 20} more", err=True)
+    if exc.appcode is None:  # a 5xx, or no gateway at all
         return SERVER
-    return NO_SUCH if exc.status in (401, 403, 404) else BAD_INPUT
+    denied = exc.status in (401, 403, 404) or exc.appcode == AppCode.INVALID_USER.code
+    return NO_SUCH if denied else BAD_INPUT
 
 
-def for_each(items: Iterable[str], action: Callable[[str], object]) -> None:
-    """Do something to each of several jobs: one that is refused does not keep the others from it."""
-    worst = OK
+def for_each(items: Iterable[str], action: Callable[[str], object]) -> tuple[list[str], int]:
+    """Do something to each of several jobs: one that is refused does not keep the others from it.
+
+    Returns
+    -------
+    tuple
+        What it was done to, and the exit code: the largest of all.
+    """
+    done, worst = [], OK
     for item in items:
         try:
             action(item)
-        except CtsError as exc:
+        except (CtsError, UserError) as exc:
             worst = max(worst, explain(exc))
-    if worst:
-        raise typer.Exit(worst)
+        else:
+            done.append(item)
+    return done, worst
+
+
+def leave(code: int) -> None:
+    """End with an exit code, where it is not 0."""
+    if code:
+        raise typer.Exit(code)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -84,31 +110,9 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def clean(value: object) -> str:
-    """Return text that cannot steer a terminal: control characters are shown as `?`."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(value))
-
-
-_STEERING = re.compile(
-    rb"\x1b(?!\[[0-9;]{0,30}m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\xc2[\x80-\x9f]"
-)
-
-
-def clean_log(piece: bytes) -> bytes:
-    """Return a piece of a log for a terminal: lines, tabs and colours stay, what else steers it becomes `?`."""
-    return _STEERING.sub(b"?", piece)
-
-
-def write_log(piece: bytes) -> None:
-    """Print a piece of a log: as it is into pipes and files, harmless to a terminal."""
-    out = sys.stdout.buffer
-    out.write(clean_log(piece) if sys.stdout.isatty() else piece)
-    out.flush()
-
-
-def local(time: datetime, precision: str = "seconds") -> str:
-    """Write a time as the user's clock has it, with the zone left out as Slurm's commands do."""
-    return time.astimezone().replace(tzinfo=None).isoformat(timespec=precision)
+def examples(*lines: str) -> str:
+    """Return the end of a help text: what people type."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def new_app(help_text: str, **options: Any) -> typer.Typer:
@@ -122,11 +126,26 @@ def new_app(help_text: str, **options: Any) -> typer.Typer:
     )
 
 
-def run_one(function: Callable[..., object], help_text: str, **settings: Any) -> None:
-    """Run a program that is one command."""
+def single(
+    function: Callable[..., object], help_text: str, epilog: str, **settings: Any
+) -> typer.Typer:
+    """Make a program that is one command."""
     app = new_app(help_text)
-    app.command(help=f"{help_text}\n\n{EXIT_CODES}", context_settings=settings or None)(function)
-    app()
+    app.command(
+        help=f"{help_text}\n\n{EXIT_CODES}", epilog=epilog, context_settings=settings or None
+    )(function)
+    return app
+
+
+def run(app: typer.Typer, **options: Any) -> None:
+    """Run a program. What the terminal's encoding has no letter for is shown as `?`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        app(**options)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def connect(socket: str) -> Client:
@@ -134,44 +153,6 @@ def connect(socket: str) -> Client:
     return Client(socket)
 
 
-def print_json(value: Any) -> None:
-    """Print models or plain values as JSON."""
-    typer.echo(json.dumps(_plain(value), indent=1))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, header: bool = True) -> None:
-    """Print aligned columns; the last one is not padded."""
-    lines = [[clean("" if cell is None else cell) for cell in row] for row in rows]
-    widths = [max([len(title), *(len(line[n]) for line in lines)]) for n, title in enumerate(head)]
-    for line in ([list(head)] if header else []) + lines:
-        typer.echo(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
-
-
-def duration(seconds: float | None) -> str:
-    """Write seconds as Slurm does: `[D-]HH:MM:SS`; empty for None."""
-    if seconds is None:
-        return ""
-    days, rest = divmod(int(seconds), 86400)
-    text = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
-    return f"{days}-{text}" if days else text
-
-
-def size(count: float | None) -> str:
-    """Write bytes with Slurm's letters, powers of 1024; empty for None."""
-    if count is None:
-        return ""
-    for letter in ("", "K", "M", "G", "T"):
-        if count < 1024 or letter == "T":
-            return f"{count:.0f}" if not letter else f"{count:.2f}{letter}"
-        count /= 1024
-    return ""
+def _discard(stream: TextIO) -> None:
+    """Let what is still to be written go nowhere, so that the end of the interpreter does not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -3,71 +3,102 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from gateway.cli import common
-from gateway.cli.common import (
-    SOCKET,
-    AsJson,
-    Socket,
-    command,
-    connect,
-    print_json,
-    table,
-    write_log,
-)
+from gateway import __version__
+from gateway.cli import admin, common, show
+from gateway.cli.common import SOCKET, AsJson, Socket, UserError, command, connect, examples
 from gateway.cli.jobfile import read_job
-from gateway.cli.show import job_list as show_jobs
-from gateway.cli.show import one_container, whole_job
-from gateway.client import Client
-from gateway.errors import GatewayError
-from gateway.ids import JobRef, parse_ref
-from gateway.wire import JobPreview, JobStatus
+from gateway.cli.refs import job_of, ref_of
+from gateway.cli.text import clean, print_json, table, write_log
+from gateway.cli.waiting import finish
+from gateway.client import Client, Stream
 
-app = common.new_app("Run container jobs from S3 to S3 on Slurm.", no_args_is_help=True)
-admin = typer.Typer(help="For admins.", no_args_is_help=True, rich_markup_mode=None)
-admin_image = typer.Typer(
-    help="Which images jobs may use.", no_args_is_help=True, rich_markup_mode=None
+app = common.new_app(
+    "Run container jobs from S3 to S3 on Slurm. Jobs are written 1234, their containers 1234_0, the phases of those "
+    "1234_0.run.",
+    no_args_is_help=True,
+    epilog=examples(
+        "cts submit job.yaml --wait", "cts show 1234", "cts logs -f 1234_0", "cts COMMAND --help"
+    ),
 )
-app.add_typer(admin, name="admin")
-admin.add_typer(admin_image, name="image")
+app.add_typer(admin.app, name="admin")
 
-JobArgument = Annotated[
-    str, typer.Argument(help="A job, such as 1234, or one of its containers, 1234_0.")
+RefArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="A job 1234, a container of it 1234_0, or a phase 1234_0.run."
+    ),
 ]
-JobsArgument = Annotated[list[str], typer.Argument(help="Jobs, such as 1234.")]
+JobsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="JOB...", help="Jobs such as 1234; whole ones, no containers."),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="While waiting, a line for each phase on standard error."),
+]
 
 
-@app.command()
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cts {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _cts(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog=examples(
+        "cts submit job.yaml",
+        "cts submit job.yaml --wait && echo done",
+        "generate-job | cts submit -",
+    )
+)
 @command
 def submit(
     file: Annotated[str, typer.Argument(help="The job as JSON or YAML; - for standard input.")],
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the job's end; exit code 1 when it fails.")
     ] = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
     socket: Socket = SOCKET,
 ) -> None:
-    """Submit a job; its id alone is printed."""
+    """Submit a job; its id alone is printed.
+
+    In the file, memory is bytes or has a unit ("2GB", "512MiB"), runtime is seconds, an ISO 8601 duration ("PT1H30M") or
+    has Slurm's form ("1:30:00"; "1:30" is minutes and seconds, as in sbatch). Both are of one container.
+    """
     job = read_job(file)
     with connect(socket) as client:
         job_id = client.submit(job)
         if as_json and not wait:
             print_json({"job_id": job_id})
         elif not as_json:
-            typer.echo(job_id)
+            typer.echo(clean(job_id))
             sys.stdout.flush()
         if wait:
-            _finish(client, [job_id], None, as_json)
+            common.leave(finish(client, [job_id], None, as_json=as_json, verbose=verbose))
 
 
-@app.command()
+@app.command(epilog=examples("cts jobs", "cts jobs --state error --limit 10", "cts jobs --json"))
 @command
 def jobs(
-    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="Only jobs in this state of the wire: job_submitted, complete, error …"),
+    ] = None,
     cluster: Annotated[str | None, typer.Option(help="Only jobs of this site.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many, 1 to 1000.")] = 100,
     as_json: AsJson = False,
@@ -75,47 +106,41 @@ def jobs(
 ) -> None:
     """List your jobs, the last updated first."""
     with connect(socket) as client:
-        _list(client.jobs(state=state, cluster=cluster, limit=limit), as_json)
+        show.job_list(client.jobs(state=state, cluster=cluster, limit=limit), as_json=as_json)
 
 
-def _list(found: list[JobPreview], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-    else:
-        show_jobs(found)
-
-
-@app.command()
+@app.command(
+    "show", epilog=examples("cts show 1234", "cts show 1234_0", "cts show --json 1234_0.run")
+)
 @command
-def show(job: JobArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> None:
-    """Show all of a job, or one container of it."""
-    ref = _ref(job)
+def show_one(job: RefArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> None:
+    """Show all of a job, of one container of it, or of one phase. Sizes are bytes, times those of your clock."""
+    ref = ref_of(job)
     with connect(socket) as client:
-        if ref.container is not None:
-            found = [c for c in client.containers(str(ref.job_id)) if c.index == ref.container]
-            if not found:
-                common.fail(
-                    f"job {ref.job_id} has no container {ref.container}; they count from 0 (appcode 40050)",
-                    common.NO_SUCH,
-                )
+        if ref.container is None:
+            whole = client.job(str(ref.job_id))
             if as_json:
-                print_json(found[0])
+                print_json(whole)
             else:
-                one_container(found[0])
+                show.whole_job(whole, client.containers(whole.id))
             return
-        full = client.job(job)
-        if as_json:
-            print_json(full)
-        else:
-            whole_job(full, client.containers(job))
+        container = show.find(client, ref)
+    if ref.phase is None:
+        show.one_container(container, as_json=as_json)
+    else:
+        show.one_phase(container, ref, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "cts logs 1234", "cts logs -f 1234_2", "cts logs -c 2 --stderr 1234 > errors.txt"
+    )
+)
 @command
 def logs(
-    job: JobArgument,
+    job: RefArgument,
     container: Annotated[
-        int | None, typer.Option("-c", "--container", help="Which container.")
+        int | None, typer.Option("-c", "--container", help="Which container, counted from 0.")
     ] = None,
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Go on as it grows, until the container's end.")
@@ -123,83 +148,90 @@ def logs(
     stderr: Annotated[
         bool, typer.Option("--stderr", help="Standard error instead of standard output.")
     ] = False,
-    socket: Socket = SOCKET,
-) -> None:
-    """Print the log of a container (of container 0 where none is named)."""
-    ref = _ref(job)
-    number = container if container is not None else ref.container or 0
-    stream = "stderr" if stderr else "stdout"
-    with connect(socket) as client:
-        if follow:
-            for piece in client.follow_log(str(ref.job_id), number, stream):
-                write_log(piece)
-            return
-        seek = 0
-        while True:
-            piece, _ = client.log(str(ref.job_id), number, stream, seek, 1 << 20)
-            if not piece:
-                return
-            write_log(piece)
-            seek += len(piece)
-
-
-@app.command()
-@command
-def cancel(jobs: JobsArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> None:
-    """Cancel jobs."""
-    with connect(socket) as client:
-        common.for_each(jobs, client.cancel)
-    if as_json:
-        print_json({"canceled": jobs})
-
-
-@app.command()
-@command
-def wait(
-    jobs: JobsArgument,
-    timeout: Annotated[float | None, typer.Option(help="Give up after so many seconds.")] = None,
     as_json: AsJson = False,
     socket: Socket = SOCKET,
 ) -> None:
-    """Wait for the end of jobs; exit code 1 when one of them fails or is canceled."""
-    with connect(socket) as client:
-        _finish(client, jobs, timeout, as_json)
-
-
-def _finish(client: Client, jobs: list[str], timeout: float | None, as_json: bool) -> None:
-    live = sys.stderr.isatty()
-
-    def say(status: JobStatus) -> None:
-        if live:
-            note = f": {common.clean(status.reason)}" if status.reason else ""
-            typer.echo(
-                f"{datetime.now():%H:%M:%S} {status.id} {common.clean(status.phase)}{note}",
-                err=True,
-            )
-
-    ended = []
-    for job in jobs:
-        try:
-            ended.append(client.wait(job, timeout, say))
-        except TimeoutError as exc:
-            common.fail(str(exc), common.JOB_FAILED)
-    if as_json:
-        print_json([client.job(status.id) for status in ended])
-    bad = [status for status in ended if status.state != "complete"]
-    for status in bad:
-        error = client.job(status.id).error
-        typer.echo(
-            f"job {status.id} is {status.state}{f': {common.clean(error)}' if error else ''}",
-            err=True,
+    """Print the log of a container (of container 0 where none is named): into pipes and files as it is; to a terminal
+    without what would steer it, but for colours.
+    """
+    ref = ref_of(job)
+    if ref.phase not in (None, "run"):
+        raise UserError(
+            f"{job}: {ref.phase} has no log of its own; what the container wrote is: cts logs {ref.job_id}_{ref.container}"
         )
-    if bad:
-        raise typer.Exit(common.JOB_FAILED)
+    if follow and as_json:
+        raise UserError("--json does not go with --follow; give one of them")
+    number = container if container is not None else ref.container or 0
+    stream: Stream = "stderr" if stderr else "stdout"
+    with connect(socket) as client:
+        if as_json:
+            print_json(_whole_log(client, str(ref.job_id), number, stream))
+        elif follow:
+            write_log(client.follow_log(str(ref.job_id), number, stream))
+        else:
+            write_log(_pieces(client, str(ref.job_id), number, stream))
 
 
-@app.command()
+def _pieces(client: Client, job: str, number: int, stream: Stream) -> Iterator[bytes]:
+    seek = 0
+    while True:
+        piece, _ = client.log(job, number, stream, seek, 1 << 20)
+        if not piece:
+            return
+        yield piece
+        seek += len(piece)
+
+
+def _whole_log(client: Client, job: str, number: int, stream: Stream) -> dict[str, object]:
+    _, final = client.log(job, number, stream, 0, 0)
+    data = b"".join(_pieces(client, job, number, stream))
+    return {
+        "id": f"{job}_{number}",
+        "stream": stream,
+        "final": final,
+        "size": len(data),
+        "text": data.decode("utf-8", "replace"),
+    }
+
+
+@app.command(epilog=examples("cts cancel 1234", "cts cancel 1234 1235"))
+@command
+def cancel(jobs: JobsArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> None:
+    """Cancel jobs, all containers of each. To cancel one twice is no error; one that has ended is refused (exit code 2)."""
+    with connect(socket) as client:
+        done, worst = common.for_each(
+            jobs, lambda text: client.cancel(job_of(text, "cts cancel {job}"))
+        )
+    if as_json:
+        print_json({"canceled": done})
+    common.leave(worst)
+
+
+@app.command(
+    epilog=examples(
+        "cts wait 1234", "cts wait 1234 1235 --timeout 3600", "cts wait -v 1234 2> progress.txt"
+    )
+)
+@command
+def wait(
+    jobs: JobsArgument,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help="Give up after so many seconds; exit code 1, and the jobs go on."),
+    ] = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
+) -> None:
+    """Wait for the end of jobs; exit code 1 when one of them fails or is canceled. A terminal shows how far they are."""
+    with connect(socket) as client:
+        common.leave(finish(client, jobs, timeout, as_json=as_json, verbose=verbose))
+
+
+@app.command(epilog=examples("cts images", "cts images --json"))
 @command
 def images(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
-    """List the approved images."""
+    """List the approved images: those that jobs may use."""
     with connect(socket) as client:
         found = client.images()
     if as_json:
@@ -211,96 +243,45 @@ def images(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
     )
 
 
-@app.command()
+@app.command(epilog=examples("cts sites", "cts sites --json"))
 @command
 def sites(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
-    """List the sites."""
+    """List the sites. GB/NODE are decimal (1 GB is 10^9 bytes), as in a job's memory."""
     with connect(socket) as client:
         found = client.sites()
     if as_json:
         print_json(found)
         return
-    table(
-        ("SITE", "STATE", "NODES", "CPUS/NODE", "GB/NODE", "MAX MINUTES", "NOTE"),
-        [
-            (
-                s.cluster,
-                "up" if s.available else "down",
-                s.nodes,
-                s.cpus_per_node,
-                s.memory_per_node_gb,
-                s.max_runtime_min,
-                s.unavailable_reason or "",
-            )
-            for s in found
-        ],
-    )
+    show.site_list(found)
 
 
-@app.command()
+@app.command(epilog=examples("cts whoami", "cts whoami --json"))
 @command
 def whoami(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
-    """Show who you are to the gateway."""
+    """Show who you are to the gateway, and which S3 paths you may read and write."""
     with connect(socket) as client:
         me = client.whoami()
     if as_json:
         print_json(me)
         return
-    typer.echo(common.clean(f"{me.user} ({', '.join(me.roles)})"))
+    typer.echo(clean(f"{me.user} ({', '.join(me.roles)})"))
     for path in me.allowed_paths:
-        typer.echo(f"  {path.perm:<5} {common.clean(path.path)}")
+        typer.echo(f"  {path.perm:<5} {clean(path.path)}")
 
 
-@app.command()
+@app.command(epilog=examples("cts script 1234", "cts script 1234 | grep SBATCH"))
 @command
-def script(job: JobArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> None:
-    """Print the batch script that was submitted for a job."""
+def script(job: RefArgument, as_json: AsJson = False, socket: Socket = SOCKET) -> None:
+    """Print the batch script that was submitted for a job; the containers of a job share it."""
     with connect(socket) as client:
-        scripts = client.script(job)
+        scripts = client.script(str(ref_of(job).job_id))
     if as_json:
         print_json(scripts)
         return
     for text in scripts:
-        typer.echo("\n".join(common.clean(line) for line in text.split("\n")), nl=False)
-
-
-@admin_image.command("approve")
-@command
-def approve(
-    name: Annotated[str, typer.Argument(help="An image, by tag or digest.")],
-    as_json: AsJson = False,
-    socket: Socket = SOCKET,
-) -> None:
-    """Look an image up in its registry and let jobs use what it is now."""
-    with connect(socket) as client:
-        image = client.approve_image(name)
-    if as_json:
-        print_json(image)
-        return
-    tag = f":{image.tag}" if image.tag else ""
-    typer.echo(common.clean(f"{image.name}{tag} is {image.digest}"))
-
-
-@admin.command("jobs")
-@command
-def admin_jobs(
-    user: Annotated[str | None, typer.Option("-u", "--user", help="Only this user's.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    as_json: AsJson = False,
-    socket: Socket = SOCKET,
-) -> None:
-    """List everyone's jobs."""
-    with connect(socket) as client:
-        _list(client.jobs(user=user, everyone=user is None, state=state), as_json)
-
-
-def _ref(text: str) -> JobRef:
-    try:
-        return parse_ref(text)
-    except GatewayError as exc:
-        common.fail(f"{exc.message} (appcode {exc.code.code})", common.NO_SUCH)
+        typer.echo("\n".join(clean(line) for line in text.split("\n")), nl=False)
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    common.run(app)

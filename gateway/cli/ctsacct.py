@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import common, states
-from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, print_json
+from gateway.cli import common, states, text
+from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
+from gateway.cli.refs import listed, ref_of
 from gateway.cli.slurmtime import parse_time
 from gateway.wire import AcctRow
 
@@ -68,17 +69,17 @@ def ctsacct(
     columns = _columns("all" if long else fields)
     with connect(socket) as client:
         rows = client.accounting(
-            user=[name for name in users.split(",") if name] if users else None,
+            user=listed(users) if users else None,
             everyone=everyone,
             start=_when("-S", start),
             end=_when("-E", end),
             state=states.phases("-s", state) if state else None,
-            job=[name for name in jobs.split(",") if name] if jobs else None,
+            job=[str(ref_of(name)) for name in listed(jobs)] if jobs else None,
         )
     if allocations:
         rows = [row for row in rows if "_" not in row.JobID]
     if as_json:
-        print_json(rows)
+        text.print_json(rows)
         return
     cells = [[_cell(row, name, raw=parsable or parsable2) for name, _ in columns] for row in rows]
     titles = [name for name, _ in columns]
@@ -89,9 +90,9 @@ def ctsacct(
     _aligned(titles, cells, [width for _, width in columns], header=not noheader)
 
 
-def _columns(text: str) -> list[tuple[str, int | None]]:
+def _columns(wanted: str) -> list[tuple[str, int | None]]:
     found: list[tuple[str, int | None]] = []
-    for part in (part.strip() for part in text.split(",")):
+    for part in (part.strip() for part in wanted.split(",")):
         if part.lower() == "all":
             found += [(name, None) for name in AcctRow.model_fields]
             continue
@@ -107,11 +108,11 @@ def _columns(text: str) -> list[tuple[str, int | None]]:
     return found
 
 
-def _when(option: str, text: str | None) -> str | None:
-    if text is None:
+def _when(option: str, given: str | None) -> str | None:
+    if given is None:
         return None
     try:
-        return parse_time(text, datetime.now().astimezone()).isoformat()
+        return parse_time(given, datetime.now().astimezone()).isoformat()
     except ValueError as exc:
         common.fail(f"{option}: {exc}", common.BAD_INPUT)
 
@@ -121,15 +122,15 @@ def _cell(row: AcctRow, name: str, *, raw: bool) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return common.local(value)
+        return text.local(value)
     if name in _SECONDS:
-        return common.duration(value)
+        return text.duration(value)
     if name in _BYTES and not raw:
-        return common.size(value)
+        return text.size(value)
     return (
         f"{value:.2f}"
         if isinstance(value, float)
-        else common.clean(value).replace("|", "?" if raw else "|")
+        else text.clean(value).replace("|", "?" if raw else "|")
     )
 
 
@@ -146,17 +147,27 @@ def _aligned(
     ) + cells
     for line in lines:
         shown = []
-        for text, width, least in zip(line, widths, natural, strict=True):
+        for cell, width, least in zip(line, widths, natural, strict=True):
             if width is None:
-                shown.append(text.ljust(least))
+                shown.append(cell.ljust(least))
             else:
-                cut = text if len(text) <= abs(width) else text[: abs(width) - 1] + "+"
+                cut = cell if len(cell) <= abs(width) else cell[: abs(width) - 1] + "+"
                 shown.append(cut.ljust(-width) if width < 0 else cut.rjust(width))
         typer.echo(" ".join(shown).rstrip())
 
 
+app = common.single(
+    ctsacct,
+    "Show what jobs, their containers (1234_0) and phases (1234_0.run) took. Times are [D-]HH:MM:SS; sizes have Slurm's "
+    "letters, powers of 1024, but with -p and -P, and in JSON: there they are bytes, and in JSON times are seconds.",
+    examples(
+        "ctsacct -S midnight",
+        "ctsacct -j 1234_0.run",
+        "ctsacct -X -P -n -o JobID,State,Elapsed,MaxRSS -S now-7days",
+    ),
+)
+
+
 def main() -> None:
     """Run the command line."""
-    common.run_one(
-        ctsacct, "Show what jobs, their containers (1234_0) and phases (1234_0.run) took."
-    )
+    common.run(app)

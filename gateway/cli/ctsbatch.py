@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli import common
-from gateway.cli.common import SOCKET, Socket, command, connect
+from gateway.cli.common import SOCKET, Socket, command, connect, examples
+from gateway.cli.text import clean
+from gateway.cli.waiting import finish
 from gateway.client import Client
 
 _BINARY = re.compile(r"([0-9]+)([KMGT]?)", re.ASCII | re.IGNORECASE)
@@ -86,11 +88,10 @@ def ctsbatch(
         job["name"] = name
     with connect(socket) as client:
         job_id = client.submit({"cluster": site or _only_site(client), **job})
-        typer.echo(job_id if parsable else f"Submitted batch job {job_id}")
+        typer.echo(clean(job_id if parsable else f"Submitted batch job {job_id}"))
         sys.stdout.flush()
-        if wait and (ended := client.wait(job_id)).state != "complete":
-            typer.echo(f"job {job_id} is {ended.state}; see: cts show {job_id}", err=True)
-            raise typer.Exit(common.JOB_FAILED)
+        if wait:
+            common.leave(finish(client, [job_id], None, as_json=False, verbose=False))
 
 
 def _memory(text: str) -> str:
@@ -114,11 +115,18 @@ def _only_site(client: Client) -> str:
     return names[0]
 
 
-def main() -> None:
+app = common.single(
+    ctsbatch,
+    "Submit a job by options; what follows -- goes to the image's program.",
+    examples(
+        "ctsbatch --image ghcr.io/kbase/checkm2:1.0.1 --input data/a.fa --output results/a",
+        "ctsbatch --image tool:1.0 --input data/a --input data/b -n 2 -c 4 --mem 8G -t 1:30:00 --output results/ab -- --fast",
+    ),
+)
+
+
+def main(argv: list[str] | None = None) -> None:
     """Run the command line; what follows the first -- is not for it."""
-    argv = sys.argv[1:]
-    at = argv.index("--") if "--" in argv else len(argv)
-    text = "Submit a job by options; what follows -- goes to the image's program."
-    app = common.new_app(text)
-    app.command(help=f"{text}\n\n{common.EXIT_CODES}")(ctsbatch)
-    app(args=argv[:at], obj=argv[at + 1 :])
+    given = sys.argv[1:] if argv is None else argv
+    at = given.index("--") if "--" in given else len(given)
+    common.run(app, args=given[:at], obj=given[at + 1 :])

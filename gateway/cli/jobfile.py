@@ -5,72 +5,105 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from gateway.cli import common
+from gateway.cli.common import UserError
+
+_MOST = 32 << 20  # bytes; the gateway takes no more
 
 
 def read_job(file: str) -> dict[str, Any]:
-    """Read a file, or standard input for `-`; ends the command when it holds no object."""
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        text = raw.decode("utf-8")
-    except OSError as exc:
-        common.fail(f"cannot read {file}: {exc.strerror or exc}", common.BAD_INPUT)
-    except UnicodeDecodeError as exc:
-        common.fail(f"{file} is not UTF-8 at byte {exc.start}; save it in UTF-8", common.BAD_INPUT)
-    document = _parse(file, text)
+    """Read a file, or standard input for `-`.
+
+    Raises
+    ------
+    UserError
+        When it cannot be read, or holds no object. The text names the file, the rule and the line.
+    """
+    name = "standard input" if file == "-" else file
+    document = _parse(name, _decode(name, _read(name, file)))
     if not isinstance(document, dict):
-        common.fail(
-            f"{file} must hold one object with the job's fields; see docs/commands/cts.md",
-            common.BAD_INPUT,
+        raise UserError(
+            f"{name} must hold one object with the job's fields (cluster, image, input_files, output_dir, …), not "
+            f"{_kind(document)}; see docs/job.md"
         )
     return document
 
 
-def _parse(file: str, text: str) -> object:
+def _read(name: str, file: str) -> bytes:
     try:
-        return json.loads(text, object_pairs_hook=_unique)
-    except _TwiceError as exc:
-        common.fail(f"{file}: {exc}", common.BAD_INPUT)
-    except RecursionError:
-        common.fail(f"{file} is nested too deep", common.BAD_INPUT)
+        if file == "-":
+            return _some(name, sys.stdin.buffer)
+        with Path(file).open("rb") as stream:
+            return _some(name, stream)
+    except OSError as exc:
+        raise UserError(f"cannot read {name}: {exc.strerror or exc}") from exc
+    except ValueError as exc:  # a NUL in the name
+        raise UserError(f"cannot read {name!r}: {exc}") from exc
+
+
+def _some(name: str, stream: BinaryIO) -> bytes:
+    raw = stream.read(_MOST + 1)
+    if len(raw) > _MOST:
+        raise UserError(f"{name} is over {_MOST >> 20} MiB; split the work over several jobs")
+    return raw
+
+
+def _decode(name: str, raw: bytes) -> str:
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{name} is UTF-16; save it in UTF-8")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = raw[: exc.start].count(b"\n") + 1
+        raise UserError(
+            f"{name} is not UTF-8 at byte {exc.start} (line {line}); save it in UTF-8"
+        ) from exc
+
+
+def _parse(name: str, text: str) -> object:
+    if not text.strip():
+        raise UserError(f"{name} is empty; a job has fields: see docs/job.md")
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except _JobFileError as exc:
+        raise UserError(f"{name}: {exc}") from exc
+    except RecursionError as exc:
+        raise UserError(f"{name} is nested too deep") from exc
     except ValueError as exc:
-        if file.endswith(".json"):
-            common.fail(f"{file} is not valid JSON: {exc}", common.BAD_INPUT)
-    import yaml  # noqa: PLC0415 - only where it is needed: it is slow to import
-
-    class Loader(yaml.SafeLoader):
-        """YAML's safe types, and no name twice."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            """Make an object."""
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise _TwiceError(f"{twice!r} is there twice; leave one")
-            return super().construct_mapping(node, deep)
+        # What begins as an object is meant as JSON, also on standard input: YAML's complaints would lead astray.
+        if name.endswith(".json"):
+            raise UserError(f"{name} is not valid JSON: {exc}") from exc
+        trouble = exc
+    from gateway.cli.yamlfile import parse_yaml  # noqa: PLC0415 - it is slow to import
 
     try:
-        document: object = yaml.load(text, Loader)  # noqa: S506 - it is a safe loader
-    except _TwiceError as exc:
-        common.fail(f"{file}: {exc}", common.BAD_INPUT)
-    except (yaml.YAMLError, RecursionError, ValueError) as exc:
-        mark = getattr(exc, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark is not None else ""
-        what = getattr(exc, "problem", None) or str(exc).splitlines()[0]
-        common.fail(f"{file} is neither JSON nor YAML: {what}{where}", common.BAD_INPUT)
-    return document
+        return parse_yaml(text)
+    except RecursionError as exc:
+        raise UserError(f"{name} is nested too deep") from exc
+    except ValueError as exc:
+        if text.lstrip().startswith("{") and not name.endswith((".yaml", ".yml")):
+            raise UserError(f"{name} is not valid JSON: {trouble}") from exc
+        raise UserError(f"{name}: {exc}") from exc
 
 
-class _TwiceError(Exception):
-    """A name is there twice in one object."""
+class _JobFileError(Exception):
+    """What JSON would let pass, and no job may have."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _TwiceError(f"{twice!r} is there twice; leave one")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _JobFileError(f"{name!r} is there twice; leave one")
+        found[name] = value
     return found
+
+
+def _no_constant(word: str) -> float:
+    raise _JobFileError(f"{word} is no number of JSON")
+
+
+def _kind(document: object) -> str:
+    names = {list: "a list", str: "text", bool: "a truth value", type(None): "nothing"}
+    return names.get(type(document), "a number")

@@ -1,17 +1,25 @@
-"""How jobs are shown to people: the list, and one job with its history, containers and outputs."""
+"""How jobs and sites are shown to people: the lists, one job with its history, one container, one phase."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 import typer
 
-from gateway.cli.common import clean, local, table
-from gateway.wire import Container, Job, JobPreview
+from gateway.cli.common import NO_SUCH, UserError
+from gateway.cli.text import duration, fields, local, local_iso, print_json, table
+from gateway.client import Client
+from gateway.errors import AppCode
+from gateway.ids import PHASES, JobRef
+from gateway.wire import Container, Job, JobPreview, Output, Site
 
 
-def job_list(found: Iterable[JobPreview]) -> None:
+def job_list(found: Sequence[JobPreview], *, as_json: bool) -> None:
     """Print a line a job."""
+    if as_json:
+        print_json(found)
+        return
     rows = [
         (
             job.id,
@@ -28,23 +36,43 @@ def job_list(found: Iterable[JobPreview]) -> None:
     table(("JOBID", "NAME", "USER", "SITE", "STATE", "PHASE", "UPDATED", "NOTE"), rows)
 
 
+def site_list(found: Iterable[Site]) -> None:
+    """Print a line a site."""
+    table(
+        ("SITE", "STATE", "NODES", "CPUS/NODE", "GB/NODE", "MAX MINUTES", "NOTE"),
+        [
+            (
+                s.cluster,
+                "up" if s.available else "down",
+                s.nodes,
+                s.cpus_per_node,
+                s.memory_per_node_gb,
+                s.max_runtime_min,
+                s.unavailable_reason or "",
+            )
+            for s in found
+        ],
+    )
+
+
 def whole_job(job: Job, containers: Iterable[Container]) -> None:
     """Print all of a job."""
-    lines: list[tuple[str, object]] = [
-        ("Job", job.id),
-        ("Name", job.name or ""),
-        ("User", job.user),
-        ("Site", job.job_input.get("cluster")),
-        ("State", f"{job.state} ({job.phase})"),
-        ("Reason", job.reason or ""),
-        ("Error", job.error or ""),
-        ("Image", job.image.name + (f":{job.image.tag}" if job.image.tag else "")),
-        ("Digest", job.image.digest),
-        ("SlurmID", ", ".join(job.slurm_jobs) or "none yet"),
-        ("Inputs", job.input_file_count),
-        ("Output", job.job_input.get("output_dir")),
-    ]
-    fields(lines)
+    fields(
+        [
+            ("Job", job.id),
+            ("Name", job.name or ""),
+            ("User", job.user),
+            ("Site", job.job_input.get("cluster")),
+            ("State", f"{job.state} ({job.phase})"),
+            ("Reason", job.reason or ""),
+            ("Error", job.error or ""),
+            ("Image", job.image.name + (f":{job.image.tag}" if job.image.tag else "")),
+            ("Digest", job.image.digest),
+            ("SlurmID", ", ".join(job.slurm_jobs) or "none yet"),
+            ("Inputs", job.input_file_count),
+            ("Output", job.job_input.get("output_dir")),
+        ]
+    )
     typer.echo("\nHistory")
     table(
         ("TIME", "STATE", "PHASE"),
@@ -66,13 +94,31 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
             for c in containers
         ],
     )
-    if job.outputs:
-        typer.echo("\nOutputs")
-        table(("FILE", "BYTES", "CRC64NVME"), [(o.file, o.size, o.crc64nvme) for o in job.outputs])
+    _outputs(job.outputs)
 
 
-def one_container(container: Container) -> None:
+def find(client: Client, ref: JobRef) -> Container:
+    """Ask for the container that an id names.
+
+    Raises
+    ------
+    UserError
+        When its job has no such container.
+    """
+    for container in client.containers(str(ref.job_id)):
+        if container.index == ref.container:
+            return container
+    raise UserError(
+        f"job {ref.job_id} has no container {ref.container}; they count from 0 (appcode {AppCode.NO_SUCH_SUBJOB.code})",
+        NO_SUCH,
+    )
+
+
+def one_container(container: Container, *, as_json: bool) -> None:
     """Print all of a container."""
+    if as_json:
+        print_json(container)
+        return
     fields(
         [
             ("Container", container.id),
@@ -87,23 +133,73 @@ def one_container(container: Container) -> None:
     )
     if container.times:
         typer.echo("\nTimes")
+        rows = [(phase, *_times(container, phase)) for phase in PHASES if phase in container.times]
         table(
-            ("PHASE", "BEGIN", "END"),
-            [(phase, *[*times, None, None][:2]) for phase, times in container.times.items()],
+            ("PHASE", "BEGIN", "END", "ELAPSED"),
+            [
+                (phase, local_iso(begin), local_iso(end), duration(_elapsed(begin, end)))
+                for phase, begin, end in rows
+            ],
         )
-    if container.outputs:
+    _outputs(container.outputs)
+
+
+def one_phase(container: Container, ref: JobRef, *, as_json: bool) -> None:
+    """Print what is known of one phase of a container."""
+    phase = ref.phase or ""
+    begin, end = _times(container, phase)
+    state = "ended" if end else "under way" if begin else "not begun"
+    if not begin and container.phase in ("complete", "error", "canceled"):
+        state = "not done"
+    ran = phase == "run"
+    known = {
+        "id": str(ref),
+        "container": container.id,
+        "phase": phase,
+        "state": state,
+        "begin": begin,
+        "end": end,
+        "elapsed": _elapsed(begin, end),
+        "exit_code": container.exit_code if ran else None,
+        "signal": container.signal if ran else None,
+        "node": container.node,
+    }
+    if as_json:
+        print_json(known)
+        return
+    fields(
+        [
+            ("Phase", str(ref)),
+            ("State", f"{state}; the container is in {container.phase}"),
+            ("Begin", local_iso(begin)),
+            ("End", local_iso(end)),
+            ("Elapsed", duration(_elapsed(begin, end))),
+            ("Exit", _exit(container) if ran else None),
+            ("Node", container.node),
+        ]
+    )
+
+
+def _times(container: Container, phase: str) -> tuple[str | None, str | None]:
+    begin, end = [*container.times.get(phase, []), None, None][:2]
+    return begin, end
+
+
+def _elapsed(begin: str | None, end: str | None) -> float | None:
+    """Return the seconds between two times, up to now where there is no end yet."""
+    if begin is None:
+        return None
+    try:
+        last = datetime.fromisoformat(end) if end is not None else datetime.now(UTC)
+        return max(0.0, (last - datetime.fromisoformat(begin)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _outputs(found: Sequence[Output]) -> None:
+    if found:
         typer.echo("\nOutputs")
-        table(
-            ("FILE", "BYTES", "CRC64NVME"),
-            [(o.file, o.size, o.crc64nvme) for o in container.outputs],
-        )
-
-
-def fields(lines: Iterable[tuple[str, object]]) -> None:
-    """Print a line a field, without the empty ones."""
-    for title, value in lines:
-        if value not in ("", None):
-            typer.echo(f"{title:<9} {clean(value)}")
+        table(("FILE", "BYTES", "CRC64NVME"), [(o.file, o.size, o.crc64nvme) for o in found])
 
 
 def _exit(container: Container) -> object:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,6 +72,8 @@ class FakeJob:
     error: str | None = None
     reason: str | None = None
     name: str | None = None
+    times: dict[int, dict[str, list[str | None]]] = field(default_factory=dict)
+    phases: dict[int, str] = field(default_factory=dict)
 
     @property
     def phase(self) -> str:
@@ -87,11 +89,15 @@ class FakeJob:
 class FakeJobs:
     """JobService in memory."""
 
+    script_text = "#!/bin/sh\n#SBATCH --job-name=cts\nexec python3\n"
+
     def __init__(self) -> None:
         self.rows: dict[int, FakeJob] = {}
         self.calls: list[tuple[str, Any]] = []
         self.raises: Exception | None = None
         self.hold: threading.Event | None = None
+        self.ends: str | None = None  # the phase that a submitted job is in at once
+        self.asked: Counter[int] = Counter()  # status of a job
         self._ids = itertools.count(1)
 
     def add(self, user: str = ME, phase: str = "created", **fields: Any) -> int:
@@ -112,7 +118,7 @@ class FakeJobs:
             assert self.hold.wait(30)
         parse_job_input(body)
         assert isinstance(body, dict)
-        return self.add(caller.user, **body)
+        return self.add(caller.user, self.ends or "created", **body)
 
     def list_jobs(
         self,
@@ -159,6 +165,7 @@ class FakeJobs:
 
     def status(self, caller: Caller, job_id: int) -> wire.JobStatus:
         self._mine(caller, job_id)
+        self.asked[job_id] += 1
         return wire.JobStatus(
             **self._preview(job_id).model_dump(include=set(wire.JobStatus.model_fields))
         )
@@ -172,12 +179,12 @@ class FakeJobs:
             wire.Container(
                 index=n,
                 id=f"{job_id}_{n}",
-                state=phase_wire(row.phase),
-                phase=row.phase,
+                state=phase_wire(row.phases.get(n, row.phase)),
+                phase=row.phases.get(n, row.phase),
                 exit_code=code,
                 slurm_job_id=f"77_{n}",
-                node="n1",
-                times={"run": ["2026-01-31T12:00:01Z", None]},
+                node=f"n{n + 1}",
+                times=row.times.get(n, {"run": ["2026-01-31T12:00:01Z", None]}),
             )
             for n, code in enumerate(row.codes)
         ]
@@ -190,7 +197,7 @@ class FakeJobs:
 
     def script(self, caller: Caller, job_id: int) -> list[str]:
         self._mine(caller, job_id)
-        return ["#!/bin/sh\n#SBATCH --job-name=cts\nexec python3\n"]
+        return [self.script_text]
 
     def cancel(self, caller: Caller, job_id: int) -> None:
         row = self._mine(caller, job_id)

@@ -1,0 +1,45 @@
+"""cts admin: what only admins may."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
+from gateway.cli.show import job_list
+from gateway.cli.text import clean, print_json
+
+app = typer.Typer(help="For admins.", no_args_is_help=True, rich_markup_mode=None)
+image = typer.Typer(help="Which images jobs may use.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(image, name="image")
+
+
+@image.command("approve", epilog=examples("cts admin image approve ghcr.io/kbase/checkm2:1.0.1"))
+@command
+def approve(
+    name: Annotated[str, typer.Argument(help="An image, by tag or digest.")],
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
+) -> None:
+    """Look an image up in its registry and let jobs use what it is now."""
+    with connect(socket) as client:
+        found = client.approve_image(name)
+    if as_json:
+        print_json(found)
+        return
+    tag = f":{found.tag}" if found.tag else ""
+    typer.echo(clean(f"{found.name}{tag} is {found.digest}"))
+
+
+@app.command("jobs", epilog=examples("cts admin jobs", "cts admin jobs -u alice --state error"))
+@command
+def jobs(
+    user: Annotated[str | None, typer.Option("-u", "--user", help="Only this user's.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state of the wire.")] = None,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
+) -> None:
+    """List everyone's jobs, the last updated first, 1000 at most."""
+    with connect(socket) as client:
+        job_list(client.jobs(user=user, everyone=user is None, state=state), as_json=as_json)

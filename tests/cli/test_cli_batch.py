@@ -1,0 +1,115 @@
+"""ctsbatch: sbatch's options, and what they mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.api.gateway_fake import FakeGateway
+from tests.cli.run import run
+
+NEEDED = ("--image", "ghcr.io/kbase/checksum:1.0", "--input", "data/a.txt", "--output", "results/x")
+
+
+def _sent(fake: FakeGateway, *argv: str) -> dict[str, Any]:
+    done = run(fake, "ctsbatch", *NEEDED, *argv)
+    assert done.code == 0, done
+    sent: dict[str, Any] = fake.jobs.calls[-1][1]
+    return sent
+
+
+def test_the_answer_is_sbatchs_and_parsable_the_id_alone(fake: FakeGateway) -> None:
+    assert run(fake, "ctsbatch", *NEEDED).out == "Submitted batch job 1\n"
+    assert run(fake, "ctsbatch", *NEEDED, "--parsable").out == "2\n"
+
+
+def test_options_become_the_job(fake: FakeGateway) -> None:
+    sent = _sent(
+        fake, "--input", "data/b.txt", "-n", "2", "-c", "4", "--mem", "2G", "-t", "1:30:00", "-J", "mine", "-M", "dev",
+        "--", "--flag", "a b", "--", "-x",
+    )  # fmt: skip
+    assert sent == {
+        "cluster": "dev", "image": "ghcr.io/kbase/checksum:1.0", "input_files": ["data/a.txt", "data/b.txt"],
+        "output_dir": "results/x", "num_containers": 2, "cpus": 4, "memory": "2GiB", "runtime": "1:30:00",
+        "name": "mine", "params": {"args": ["--flag", "a b", "--", "-x"]},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "memory"),
+    [
+        ("500", "500MiB"),
+        ("500M", "500MiB"),
+        ("2g", "2GiB"),
+        ("1T", "1TiB"),
+        ("1024K", "1024KiB"),
+        ("2GB", "2GB"),
+        ("2GiB", "2GiB"),
+    ],
+)
+def test_memory_without_a_b_is_binary_as_sbatch_has_it(
+    fake: FakeGateway, given: str, memory: str
+) -> None:
+    assert _sent(fake, "--mem", given)["memory"] == memory
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("30", 1800),
+        ("1:30", 90),
+        ("1:30:00", 5400),
+        ("1-0", 86400),
+        ("1-12:30", 131400),
+        ("PT90S", 90),
+    ],
+)
+def test_a_time_is_what_sbatch_means_by_it(fake: FakeGateway, given: str, seconds: int) -> None:
+    from gateway.jobs.quantities import parse_runtime
+
+    assert parse_runtime(_sent(fake, "-t", given)["runtime"]) == seconds
+
+
+def test_a_bad_size_or_time_is_refused_by_the_gateway(fake: FakeGateway) -> None:
+    run(fake, "ctsbatch", *NEEDED, "--mem", "lots").refused(2, "memory")
+    run(fake, "ctsbatch", *NEEDED, "-t", "1:99:00").refused(2, "runtime")
+
+
+def test_the_only_site_need_not_be_named(fake: FakeGateway) -> None:
+    assert _sent(fake)["cluster"] == "dev"
+    fake.info.sites_.append(fake.info.sites_[0].model_copy(update={"cluster": "mars"}))
+    run(fake, "ctsbatch", *NEEDED).refused(2, "--site", "dev, mars")
+    assert _sent(fake, "-M", "mars")["cluster"] == "mars"
+    fake.info.sites_[:] = []
+    run(fake, "ctsbatch", *NEEDED).refused(2, "none that take jobs")
+
+
+@pytest.mark.parametrize("argv", [("job.sh",), ("job.sh", *NEEDED), (*NEEDED, "job.sh", "--", "x")])
+def test_a_script_is_refused_before_all_else_naming_the_way(
+    fake: FakeGateway, argv: tuple[str, ...]
+) -> None:
+    run(fake, "ctsbatch", *argv).refused(2, "job.sh: ctsbatch does not run scripts yet", "after --")
+    assert fake.jobs.calls == []
+
+
+@pytest.mark.parametrize("left_out", ["--image", "--input", "--output"])
+def test_what_is_needed_is_named_when_it_is_missing(fake: FakeGateway, left_out: str) -> None:
+    at = NEEDED.index(left_out)
+    done = run(fake, "ctsbatch", *NEEDED[:at], *NEEDED[at + 2 :])
+    assert (done.code, done.out) == (2, "")
+    assert left_out in done.err
+
+
+@pytest.mark.parametrize(("end", "code"), [("complete", 0), ("error", 1)])
+def test_waiting_ends_as_the_job_does(fake: FakeGateway, end: str, code: int) -> None:
+    fake.jobs.ends = end
+    done = run(fake, "ctsbatch", *NEEDED, "-W")
+    assert (done.code, done.out) == (code, "Submitted batch job 1\n")
+    assert done.err == ("job 1 is error\n" if code else "")
+
+
+def test_bytes_that_are_no_text_are_no_crash(fake: FakeGateway) -> None:
+    run(fake, "ctsbatch", *NEEDED, "--input", "data/\udcff").refused(2, "(appcode ")
+    run(fake, "cts", "show", "\udcff").refused(3, "(appcode 40040)")
+    run(fake, "cts", "admin", "image", "approve", "\udcff").refused(2, "(appcode 30040)")
