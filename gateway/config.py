@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,10 +21,12 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from gateway.errors import ConfigError
 
+_PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]+@")
 SITE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -32,6 +36,7 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+_SOCKET_BYTES = 107  # unix(7)
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_.+/-]*")
 
 
@@ -42,16 +47,23 @@ def _shell_safe(path: Path) -> Path:
     return path
 
 
+def _socket_path(path: Path) -> Path:
+    if len(str(path).encode()) > _SOCKET_BYTES:
+        raise ValueError(f"a socket's path has at most {_SOCKET_BYTES} bytes; use a shorter one")
+    return path
+
+
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 ScriptPath = Annotated[Path, AfterValidator(_shell_safe)]
 Bytes = Annotated[
     int, BeforeValidator(lambda v: ByteSize._validate(v, None) if isinstance(v, str) else v)
 ]
+UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$")]
 SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}$")]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class GatewaySection(_Section):
@@ -66,7 +78,7 @@ class GatewaySection(_Section):
 class ApiSection(_Section):
     """[api]: where the daemon listens."""
 
-    socket: AbsolutePath = Path("/run/cts/cts.sock")
+    socket: Annotated[AbsolutePath, AfterValidator(_socket_path)] = Path("/run/cts/cts.sock")
 
 
 class DatabaseSection(_Section):
@@ -74,6 +86,12 @@ class DatabaseSection(_Section):
 
     url: str = "sqlite:////var/lib/cts/cts.db"
     url_file: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> DatabaseSection:
+        if {"url", "url_file"} <= self.model_fields_set:
+            raise ValueError("give url or url_file, not both")
+        return self
 
 
 class S3Section(_Section):
@@ -123,7 +141,7 @@ class SiteSection(_Section):
     work_dir: ScriptPath
     helper: tuple[str, ...] = ()
     slurm_bin: AbsolutePath | None = None
-    slurm_user: str | None = None
+    slurm_user: UserName | None = None
     template: str = "generic"
     partition: SlurmName | None = None
     account: SlurmName | None = None
@@ -175,9 +193,10 @@ class Config(_Section):
             return self.database.url
         try:
             return self.database.url_file.read_text(encoding="utf-8").strip()
-        except OSError as exc:
+        except (OSError, UnicodeDecodeError) as exc:
+            why = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
             raise ConfigError(
-                f"database.url_file: cannot read {self.database.url_file}: {exc.strerror}"
+                f"database.url_file: cannot read {self.database.url_file}: {why}"
             ) from exc
 
 
@@ -207,7 +226,8 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> Config:
         As `load_config`.
     """
     try:
-        config = Config.model_validate(raw)
+        # As JSON, so that strict types go with lists and paths as TOML writes them.
+        config = Config.model_validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as exc:
         lines = [_explain(raw, error) for error in exc.errors()]
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from exc
@@ -217,6 +237,24 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> Config:
                 f"{source}: sites.{name}: a site's name is lower-case letters, digits, - and _, at most 63"
             )
     return config
+
+
+def warnings_of(path: Path, config: Config) -> list[str]:
+    """Tell what works but should not stay so: secrets that others can read. One sentence each."""
+    files = {"s3.credentials_file": config.s3.credentials_file}
+    if config.database.url_file is not None:
+        files["database.url_file"] = config.database.url_file
+    elif _PASSWORD.match(config.database.url):
+        files["database.url holds a password, and"] = path
+    found = []
+    for key, file in files.items():
+        try:
+            mode = stat.S_IMODE(file.stat().st_mode)
+        except OSError:
+            continue  # who needs it says so
+        if mode & 0o077:
+            found.append(f"{key} {file} can be read by others (mode {mode:04o}): chmod 600 {file}")
+    return found
 
 
 def _explain(raw: dict[str, Any], error: Any) -> str:
@@ -229,7 +267,13 @@ def _explain(raw: dict[str, Any], error: Any) -> str:
         return f"{key}: unknown key; {hint}"
     if error["type"] == "missing":
         return f"{key}: this key is required; see deploy/gateway.toml.example"
-    return f"{key}: {error['msg']}"
+    if key == "sites" and error["type"] == "too_short":
+        return "sites: name at least one site, as [sites.NAME]"
+    if error["type"] in ("model_type", "dict_type"):
+        return f"{key}: this is a section, [{key}], and no value"
+    given = error["input"]
+    shown = f", not {given!r}" if isinstance(given, str | int | float) else ""
+    return f"{key}: {error['msg'].removeprefix('Value error, ')}{shown[:100]}"
 
 
 def _known_keys(loc: list[Any]) -> list[str]:
