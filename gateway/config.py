@@ -21,7 +21,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
 )
 
 from gateway.errors import ConfigError
@@ -82,16 +81,10 @@ class ApiSection(_Section):
 
 
 class DatabaseSection(_Section):
-    """[database]: an SQLAlchemy URL, or a file that holds one (for URLs with a password)."""
+    """[database]: an SQLAlchemy URL, or a file that holds one (for URLs with a password); the file goes before."""
 
     url: str = "sqlite:////var/lib/cts/cts.db"
     url_file: AbsolutePath | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> DatabaseSection:
-        if {"url", "url_file"} <= self.model_fields_set:
-            raise ValueError("give url or url_file, not both")
-        return self
 
 
 class S3Section(_Section):
@@ -240,13 +233,15 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> Config:
 
 
 def warnings_of(path: Path, config: Config) -> list[str]:
-    """Tell what works but should not stay so: secrets that others can read. One sentence each."""
+    """Tell what works but should not stay so: secrets that others can read, a key without effect. A sentence each."""
     files = {"s3.credentials_file": config.s3.credentials_file}
     if config.database.url_file is not None:
         files["database.url_file"] = config.database.url_file
     elif _PASSWORD.match(config.database.url):
         files["database.url holds a password, and"] = path
     found = []
+    if {"url", "url_file"} <= config.database.model_fields_set:
+        found.append(f"database.url in {path} is not used: database.url_file goes before it")
     for key, file in files.items():
         try:
             mode = stat.S_IMODE(file.stat().st_mode)

@@ -212,7 +212,6 @@ BAD = [
     ("api", 'socket = "cts.sock"', "must be an absolute path, not 'cts.sock'"),
     ("api", f'socket = "/{"x" * 107}"', "a socket's path has at most 107 bytes; use a shorter one"),
     ("database", 'url_file = "url"', "must be an absolute path"),
-    ("database", 'url = "sqlite:////a"\nurl_file = "/b"', "give url or url_file, not both"),
     ("s3", "insecure = 1", "valid boolean"),
     ("s3", 'insecure = "no"', "valid boolean"),
     ("s3", 'addressing = "dns"', "'path' or 'virtual', not 'dns'"),
@@ -279,7 +278,7 @@ def test_a_value_against_its_rule_is_refused_by_key_and_rule(
     section: str, line: str, said: str
 ) -> None:
     (found,) = mistakes(with_key(section, line))
-    key = section if said.startswith("give url") else f"{section}.{line.partition(' ')[0]}"
+    key = f"{section}.{line.partition(' ')[0]}"
     assert re.match(rf"gateway\.toml: {re.escape(key)}(\.0)?: ", found)
     assert said in found
 
@@ -378,6 +377,11 @@ class TestWarnings:
         files["gateway.toml"].chmod(0o644)
         assert self.read(files, 'url = "sqlite:////var/lib/cts/cts.db"') == []
         assert self.read(files, 'url = "postgresql+psycopg://cts@db/cts"') == []
+
+    def test_of_two_urls_the_one_without_effect_is_told(self, files: dict[str, Path]) -> None:
+        (found,) = self.read(files, f'url = "sqlite:////a"\nurl_file = "{files["url"]}"')
+        assert found.startswith("database.url in ")
+        assert found.endswith("is not used: database.url_file goes before it")
 
     @pytest.mark.parametrize(
         ("name", "database"),
