@@ -79,6 +79,15 @@ def test_an_object_with_a_customers_key_is_refused(mine: Place) -> None:
     assert "SSE-C" in message
 
 
+def test_an_object_with_a_kms_key_is_refused(mine: Place) -> None:
+    from devclusterlib.storage import KMS_KEY
+
+    mine.put("kms", b"x", ServerSideEncryption="aws:kms", SSEKMSKeyId=KMS_KEY)
+    code, message = refusal(lambda: mine.store.inspect(mine.bucket, "kms"))
+    assert code is AppCode.UNSUPPORTED
+    assert "SSE-KMS" in message
+
+
 def test_a_key_that_is_too_long_is_not_taken_for_an_encrypted_object(mine: Place) -> None:
     with pytest.raises(GatewayError) as caught:
         mine.store.inspect(mine.bucket, "k" * 1025)
