@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from gateway import __version__, wire
+from gateway import __version__, commit, wire
 from gateway.config import Config
 from gateway.daemon.check import Parts, check
 from gateway.daemon.clean import Cleaner
@@ -162,7 +162,7 @@ class _Info:
         return wire.Root(
             service_name=section.name,
             version=__version__,
-            git_hash="",
+            git_hash=commit(),
             server_time=datetime.now(UTC),
             notes=section.notes or "",
         )
