@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import pytest
+import structlog
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from tests import settings
+
+CHECKOUT = settings.CHECKOUT
 ENDED = ("complete", "error", "canceled")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Log where pytest does not swap files."""
+    # structlog prints to sys.stdout by default, which pytest exchanges under the threads of daemons.
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Nowhere())),
+        cache_logger_on_first_use=False,
+    )
+
+
+class _Nowhere(io.TextIOBase):
+    """A file that takes everything."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)
 
 
 @dataclass(frozen=True)
@@ -127,6 +147,13 @@ class DevCluster:
         ).stdout
         rows = json.loads(text or "{}").get("Contents", [])
         return {row["Key"].removeprefix(prefix): row["Size"] for row in rows}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_where_asked(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep temporary directories where test.cfg says so; else each is removed with its test."""
+    if settings.load().keep_temporary:
+        tmp_path_factory._retention_policy = "all"
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ class Gateway:
             Loop(f"submit:{site.name}", submitter.tick, site.submit_wake, self._stop),
             Loop(f"poll:{site.name}", poller.tick, site.poll_wake, self._stop),
             Loop(f"mailbox:{site.name}", mailbox.tick, site.mail_wake, self._stop),
-            Loop(f"clean:{site.name}", cleaner.tick, threading.Event(), self._stop),
+            Loop(f"clean:{site.name}", cleaner.tick, site.clean_wake, self._stop),
         ]
 
     def start(self) -> None:

@@ -261,6 +261,7 @@ class Poller:
             follow_containers(session, job, containers)
             job.output_file_count, job.error = len(outputs), error
             advance_job(session, job, phase, error)
+        self._site.clean_wake.set()
         log.info("job.ended", job=job_id, phase=str(phase))
 
     def _wait(

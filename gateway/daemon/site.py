@@ -28,6 +28,7 @@ class Site:
     submit_wake: threading.Event = field(default_factory=threading.Event)
     poll_wake: threading.Event = field(default_factory=threading.Event)
     mail_wake: threading.Event = field(default_factory=threading.Event)
+    clean_wake: threading.Event = field(default_factory=threading.Event)
     _limits: Limits | None = None
     _agent: str | None = None
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import uuid
 from typing import Any
 
 import pytest
 
+from tests import settings
 from tests.conftest import DevCluster
 
 pytestmark = pytest.mark.cluster
@@ -80,6 +83,36 @@ def test_a_large_object_comes_and_goes_in_parts_and_keeps_its_checksum(site: Dev
     (given,) = job["job_input"]["input_files"]
     (written,) = [o for o in job["outputs"] if o["file"].endswith("large.bin")]
     assert written["crc64nvme"] == given["crc64nvme"]
+
+
+def test_apptainer_knows_every_option_that_the_agent_gives_it(site: DevCluster) -> None:
+    program = settings.load().apptainer
+    help_ = (
+        subprocess.run(
+            [program, "exec", "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        if program
+        else site.run("apptainer", "exec", "--help").stdout
+    )
+    source = (settings.CHECKOUT / "gateway/agent/container.py").read_text()
+    options = set(re.findall(r'"(--[a-z-]+)"', source)) - {"--silent"}
+    assert len(options) >= 10
+    assert {option for option in options if not re.search(rf"{option}\b", help_)} == set()
+
+
+def test_the_work_directory_is_cleaned_after_success_and_the_logs_stay(site: DevCluster) -> None:
+    job_id = site.submit(image=site.image("sleep"), params={"args": ["0"]})
+    assert site.finish(job_id)["state"] == "complete"
+    folder = f"/scratch/cts/jobs/{job_id}"
+    site.until(
+        lambda: (
+            site.run("test", "-e", f"{folder}/job.json", user="root", check=False).returncode == 1
+        )
+    )
+    left = set(site.run("ls", "-A", f"{folder}/0", user="root").stdout.split())
+    assert {"stdout", "stderr", "result.json"} <= left
+    assert not {"in", "out", "tmp", "grants", "container.json"} & left
+    assert site.run("cts", "logs", job_id).stdout == "sleeping 0 s\nawake\n"
 
 
 def test_a_log_is_followed_while_the_container_runs(site: DevCluster) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import json
 import threading
@@ -16,6 +15,7 @@ import pytest
 from gateway.config import ImagesSection
 from gateway.errors import AppCode, GatewayError
 from gateway.images.crane import Crane
+from tests import settings
 from tests.conftest import CHECKOUT, DevCluster
 
 pytestmark = pytest.mark.cluster
@@ -24,9 +24,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def crane(site: DevCluster, tmp_path: Path) -> Crane:
     """The crane of test.cfg, or else the one inside the dev cluster."""
-    settings = configparser.ConfigParser()
-    settings.read(CHECKOUT / "test.cfg")
-    program = settings.get("test", "crane", fallback="")
+    program = settings.load().crane
     if not program:
         wrapper = tmp_path / "crane"
         tool = " ".join([str(CHECKOUT / "deploy/devcluster"), *site.options])

@@ -6,25 +6,16 @@
 
 from __future__ import annotations
 
-import configparser
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.store.db import Database
-from tests.conftest import CHECKOUT
+from tests import settings
 
-
-def postgresql_url() -> str:
-    settings = configparser.ConfigParser(interpolation=None)
-    settings.read(CHECKOUT / "test.cfg")
-    written = settings.get("test", "postgresql_url", fallback="")
-    return os.environ.get("CTS_TEST_POSTGRESQL_URL") or written
-
-
-KINDS = ["sqlite", "postgresql"] if postgresql_url() else ["sqlite"]
+POSTGRESQL_URL = settings.load().postgresql_url
+KINDS = ["sqlite", "postgresql"] if POSTGRESQL_URL else ["sqlite"]
 
 
 @pytest.fixture(params=KINDS)
@@ -33,7 +24,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
         database = Database(f"sqlite:///{tmp_path}/cts.db")
     else:
-        database = Database(postgresql_url())
+        database = Database(POSTGRESQL_URL)
         with database.engine.begin() as connection:
             connection.exec_driver_sql("DROP SCHEMA public CASCADE")
             connection.exec_driver_sql("CREATE SCHEMA public")
