@@ -12,7 +12,7 @@ import typer
 
 from gateway.api.app import create_app
 from gateway.api.server import Server
-from gateway.config import Config, load_config
+from gateway.config import Config, load_config, warnings_of
 from gateway.daemon.check import check_alone
 from gateway.daemon.gateway import Gateway
 from gateway.errors import ConfigError, SiteError, StoreError
@@ -41,6 +41,8 @@ def run(config: ConfigFile = _DEFAULT) -> None:
     except (ConfigError, StoreError, SiteError) as exc:
         _fail(str(exc), 2)
     log = structlog.get_logger()
+    for warning in warnings_of(config, settings):
+        log.warning("configuration", warning=warning)
     log.info("daemon.start", socket=str(settings.api.socket), sites=list(settings.sites))
     gateway.start()
     try:
@@ -63,7 +65,10 @@ def migrate(config: ConfigFile = _DEFAULT) -> None:
 @app.command()
 def check(config: ConfigFile = _DEFAULT) -> None:
     """Try each dependency, also while the daemon runs: a line each; exit code 1 when one fails."""
-    lines = check_alone(_load(config))
+    settings = _load(config)
+    for warning in warnings_of(config, settings):
+        typer.echo(f"warning: {warning}", err=True)
+    lines = check_alone(settings)
     width = max(len(line.name) for line in lines)
     for line in lines:
         typer.echo(f"{'ok  ' if line.ok else 'FAIL'}  {line.name:<{width}}  {line.detail}")

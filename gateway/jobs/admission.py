@@ -150,8 +150,8 @@ class Admission:
 
 
 def _needs_crc(info: ObjectInfo) -> bool:
-    """Whether the ETag alone cannot prove a download: a multipart object whose parts are not known."""
-    return "-" in info.etag and info.part_sizes is None
+    """Whether the ETag alone cannot prove a download: it is no MD5, neither of the object nor of parts that are known."""
+    return not info.etag_is_md5
 
 
 def _compare_checksums(asked: JobInput, found: Sequence[ObjectInfo]) -> None:

@@ -52,7 +52,7 @@ class Image(SQLModel, table=True):
     """An approved image: what a tag pointed to when an admin approved it."""
 
     __tablename__ = "image"
-    __table_args__ = (UniqueConstraint("name", "digest"),)
+    __table_args__ = (UniqueConstraint("name", "digest"), UniqueConstraint("name", "tag"))
 
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(index=True)

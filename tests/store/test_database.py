@@ -148,7 +148,7 @@ class TestErrors:
         with pytest.raises(ConflictError), database.write() as session:
             session.add(image())
         with database.write() as session:
-            session.add(image(digest="sha256:2"))
+            session.add(image(digest="sha256:2", tag="2.0"))
 
     def test_a_database_that_went_away_is_told_without_the_values_of_the_query(
         self, tmp_path: Path
