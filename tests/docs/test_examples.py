@@ -54,7 +54,7 @@ def played(
     def shell_of(user: str) -> Shell:
         tool = [str(CHECKOUT / "deploy/devcluster"), *site.options]
         if user == "host":
-            return Shell([], f"cd {CHECKOUT}", {"CTS_CLUSTER": site.options[1]})
+            return Shell([], f"cd {CHECKOUT}")
         return Shell([*tool, "exec", "--user", user, "--"])
 
     chosen: dict[str, Page] = {}
