@@ -267,8 +267,8 @@ def test_who_leaves_while_its_job_is_submitted_has_submitted_it(fake: FakeGatewa
         )
         until(lambda: fake.jobs.calls)
     fake.jobs.hold.set()
-    until(lambda: fake.log.events("api.request"))
-    assert list(fake.jobs.rows) == [1]
+    until(lambda: list(fake.jobs.rows) == [1])
+    until(lambda: "POST" in [event["method"] for event in fake.log.events("api.request")])
     assert "Traceback" not in fake.log.text
 
 
