@@ -106,7 +106,7 @@ def run(
     }
     where = cwd or ("/" if user == "root" else who.home)
     handles = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY) for name in _NAMESPACES}
-    children = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY)
+    own, children = (os.open(f"/proc/{whose}/ns/pid", os.O_RDONLY) for whose in ("self", pid))
     sys.stdout.flush()
     watched = {*_PASSED_ON, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
@@ -130,6 +130,9 @@ def run(
         finally:
             os._exit(code)
     try:
+        _setns(own)  # once the site is down, no process could be made in its namespace
+        for handle in (own, children, *handles.values()):
+            os.close(handle)
         return _wait(child, watched)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

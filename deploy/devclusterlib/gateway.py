@@ -9,8 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from devclusterlib.parts import Part, must, quiet
-from devclusterlib.settings import COMMIT_FILE, ClusterError, Settings
+from devclusterlib.parts import WITH_US, Part, must, quiet
+from devclusterlib.settings import ClusterError, Settings
 from devclusterlib.storage import S3_KEYS
 
 SOURCE = Path("/src")
@@ -30,7 +30,9 @@ def make_users(settings: Settings) -> None:
             number = _PEOPLE.get(name)
             kind = ["--system", "--user-group"] if number is None else ["-u", str(number)]
             more = ["-G", "ctsadmin"] if name == "ada" else []
-            must("useradd", *kind, *more, "-m", "-d", f"/home/{name}", "-s", "/bin/bash", name)
+            # "*": no password, but not locked, so that sshd lets keys in.
+            home = ["-m", "-d", f"/home/{name}", "-s", "/bin/bash", "-p", "*"]
+            must("useradd", *kind, *more, *home, name)
             Path(f"/home/{name}").chmod(0o700)
     Path("/etc/profile.d/devcluster.sh").write_text(f"PATH={settings.search_path}\n")
     rule = Path("/etc/sudoers.d/cts")
@@ -112,10 +114,7 @@ def install() -> str | None:
     ClusterError
         When there is no uv or an installation fails.
     """
-    lock, code = (
-        _hash("requirements.lock"),
-        _hash("gateway", "slurm_templates", "pyproject.toml", "deploy/build_hook.py"),
-    )
+    lock, code = _hash("requirements.lock"), _hash("gateway", "slurm_templates", "pyproject.toml")
     done = []
     if not _stamped("lock", lock):
         uv("venv", "--clear", "--python", "/usr/bin/python3", str(PREFIX))
@@ -138,11 +137,7 @@ def install() -> str | None:
             shutil.copytree(
                 SOURCE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
             )
-        (copy / "deploy").mkdir()
-        for name in (
-            *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"),
-            "deploy/build_hook.py",
-        ):
+        for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
             shutil.copy(SOURCE / name, copy / name)
         uv(
             "pip",
@@ -173,7 +168,6 @@ def uv(*arguments: str) -> None:
         raise ClusterError("uv is not in the checkout's .venv: run 'make venv' first")
     environment = {
         **os.environ,
-        "CTS_COMMIT": Path(COMMIT_FILE).read_text(),
         "UV_CACHE_DIR": "/var/cache/uv",
         "UV_LINK_MODE": "copy",
         "UV_NO_PROGRESS": "1",
@@ -182,7 +176,11 @@ def uv(*arguments: str) -> None:
     if Path("/etc/ssl/host-ca.crt").exists():
         environment["SSL_CERT_FILE"] = "/etc/ssl/host-ca.crt"
     done = subprocess.run(
-        [str(program), *arguments], env=environment, capture_output=True, text=True, check=False
+        [*WITH_US, str(program), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
@@ -220,21 +218,16 @@ def sshd(settings: Settings) -> Part:
         Path("/run/sshd").mkdir(exist_ok=True)
         must("ssh-keygen", "-A")
 
+    # Many connections from one address that do not log in are nothing bad here: that is how readiness is seen.
+    options = (
+        "ListenAddress=127.0.0.1",
+        "UsePAM=no",
+        "PerSourcePenalties=no",
+        f"SetEnv=PATH={settings.search_path}",
+    )
     return Part(
         "sshd",
-        [
-            "/usr/sbin/sshd",
-            "-D",
-            "-e",
-            "-p",
-            str(port),
-            "-o",
-            "ListenAddress=127.0.0.1",
-            "-o",
-            "UsePAM=no",
-            "-o",
-            f"SetEnv=PATH={settings.search_path}",
-        ],
+        ["/usr/sbin/sshd", "-D", "-e", "-p", str(port), *(f"-o{option}" for option in options)],
         lambda: quiet("ssh-keyscan", "-p", str(port), "127.0.0.1"),
         prepare,
     )

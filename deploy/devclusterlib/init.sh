@@ -1,7 +1,7 @@
 # The site's init, run by bash as PID 1 of its new namespaces. Arguments: see `namespace.start`.
 set -eu
-lower=$1 top=$2 dir=$3 checkout=$4 cgroup=$5 hierarchies=$6 cache=$7 prefix=$8
-read -r go && [ "$go" = go ]
+lower=$1 top=$2 dir=$3 checkout=$4 cgroup=$5 hierarchies=$6 cache=$7 prefix=$8 settings_file=$9
+read -r settings
 mount --make-rprivate /
 mkdir -p "$cache/uv"
 if [ -n "$top" ]; then
@@ -48,6 +48,7 @@ elif [ "$cgroup" = v2 ]; then
   mount -t cgroup2 cgroup2 sys/fs/cgroup
 fi
 hostname localhost
+printf '%s\n' "$settings" > ".$settings_file"
 cp -L /etc/resolv.conf etc/resolv.conf 2>/dev/null || true
 rm -f etc/ssl/host-ca.crt
 bundle=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}

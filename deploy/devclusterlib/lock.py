@@ -8,11 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from devclusterlib.settings import ClusterError
+
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file, and say so when that means waiting for another holder. It ends with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Hold the lock file, and say so when that means waiting for another holder. It ends with the process.
+
+    Raises
+    ------
+    ClusterError
+        When its directory, which is in the cache, cannot be made or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as exc:
+        raise ClusterError(
+            f"the cache directory {path.parent} cannot be written ({exc.strerror}); choose another with --cache"
+        ) from exc
     while True:
         with path.open("w") as file:
             try:

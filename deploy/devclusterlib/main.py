@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise _unknown(name, cache)
         with locked(cache / "clusters" / f".{name}.lock", f"the cluster {name!r}"):
             return _dispatch(options, name, cache)
-    except ClusterError as exc:
+    except (ClusterError, OSError) as exc:
         print(f"devcluster: {exc}", file=sys.stderr)
         return OWN_TROUBLE_OF_EXEC if options.command == "exec" else 1
     except KeyboardInterrupt:
@@ -67,10 +67,7 @@ def _destroy(name: str, cache: Path, directory: Path) -> int:
 
 
 def _down(settings: Settings, options: argparse.Namespace) -> int:
-    pid = namespace.pid_of(settings)
-    if pid is not None and namespace.is_ready(pid):
-        site.run_inside(settings, "halt")  # what will not end in order is killed below
-    was = namespace.stop(settings)
+    was = site.stop(settings)
     print(f"{settings.name}: {'stopped' if was else 'was not up'}")
     return 0
 

@@ -64,35 +64,38 @@ def start(settings: Settings, base: Path) -> int:
     if settings.cgroup == "v1":
         found = cgroups.hierarchies(Path("/proc/mounts").read_text())
         hierarchies = " ".join(f"{where.name}={names}" for names, where in found.items())
-    with (directory / "init.log").open("wb") as log:
-        launcher = subprocess.Popen(
-            [
-                *("unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--"),
-                *("bash", "-c", _INIT, "init"),
-                *("" if top is None else str(base), str(top or ""), str(directory)),
-                *(settings.checkout, settings.cgroup, hierarchies, settings.cache),
-                settings.slurm_prefix or "",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=lambda: cgroups.join(settings.name, settings.cgroup),  # noqa: PLW1509 - one thread only here
-        )
+    command = [
+        *("unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--"),
+        *("bash", "-c", _INIT, "init"),
+        *("" if top is None else str(base), str(top or ""), str(directory)),
+        *(settings.checkout, settings.cgroup, hierarchies, settings.cache),
+        *(settings.slurm_prefix or "", INSIDE_FILE),
+    ]
+    try:
+        with (directory / "init.log").open("wb") as log:
+            launcher = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=lambda: cgroups.join(settings.name, settings.cgroup),  # noqa: PLW1509 - one thread only here
+            )
+    except subprocess.SubprocessError as exc:
+        raise ClusterError(f"the cgroups {settings.cgroup} of the site cannot be entered") from exc
     assert launcher.stdin is not None
     try:
         pid = _child(launcher)
         (directory / "init.pid").write_text(f"{pid} {_stat(pid)[19]} {_boot_id()}\n")
         cgroups.settle(settings.name, settings.cgroup, pid, launcher.pid)
-        # Init waits for this word: were we killed before it, it would end, and no site be without a pid file.
-        launcher.stdin.write(b"go\n")
+        # Init waits for this line: were we killed before it, it would end, and no site be without a pid file.
+        launcher.stdin.write(json.dumps(asdict(settings)).encode() + b"\n")
         launcher.stdin.close()
         deadline = time.monotonic() + 60
         while not is_ready(pid):
             if launcher.poll() is not None or time.monotonic() > deadline:
                 raise ClusterError("its init ended")
             time.sleep(0.02)
-        Path(f"/proc/{pid}/root{INSIDE_FILE}").write_text(json.dumps(asdict(settings)))
     except (OSError, ClusterError) as exc:
         launcher.kill()
         stop(settings)

@@ -21,6 +21,9 @@ _LAUNCH = 'awk \'{ print $1, $22 }\' "/proc/$$/stat" > "$0" && exec "$@"'
 
 _DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 
+# What is run for a moment is killed with us; the parts themselves stay.
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+
 
 @dataclass(frozen=True)
 class Part:
@@ -44,6 +47,11 @@ class Part:
     def _pid_file(self) -> Path:
         return RUN / f"{self.name}.pid"
 
+    @property
+    def _complete(self) -> Path:
+        """There when `after` was done, too: a start may be broken off before it."""
+        return RUN / f"{self.name}.complete"
+
     def pid(self) -> int | None:
         """Return its pid in the site; None when it does not run, though another may have its number now."""
         try:
@@ -62,11 +70,16 @@ class Part:
             With the last line of its log when it ended or did not get ready in time.
         """
         begin = time.monotonic()
-        if self.pid() is not None and self.ready():
-            return 0.0
-        self.stop()
+        if self.pid() is not None and self._answers(10):
+            if self._complete.exists():
+                return 0.0
+            tries = 0
+        else:
+            self.stop()
+            self._complete.unlink(missing_ok=True)
+            tries = self.tries
         LOGS.mkdir(parents=True, exist_ok=True)
-        for left in range(self.tries - 1, -1, -1):
+        for left in range(tries - 1, -1, -1):
             try:
                 if self.prepare is not None:
                     self.prepare()
@@ -79,6 +92,7 @@ class Part:
                 time.sleep(1)
         if self.after is not None:
             self.after()
+        self._complete.touch()
         return time.monotonic() - begin
 
     def _launch(self) -> None:
@@ -147,7 +161,16 @@ class Part:
         """Return `up`, `not ready` or `down`."""
         if self.pid() is None:
             return "down"
-        return "up" if self.ready() else "not ready"
+        return "up" if self._answers(3) else "not ready"
+
+    def _answers(self, seconds: float) -> bool:
+        """Ask more than once: on a busy machine one question alone may come to nothing."""
+        deadline = time.monotonic() + seconds
+        while not self.ready():
+            if time.monotonic() > deadline or self.pid() is None:
+                return False
+            time.sleep(0.3)
+        return True
 
     def last_words(self) -> str:
         """Return the last line of its log."""
@@ -167,7 +190,7 @@ def quiet(*argv: str, text: str | None = None) -> bool:
     """Run a command and tell whether it succeeded, within 20 seconds."""
     try:
         done = subprocess.run(
-            argv, input=text, text=True, capture_output=True, timeout=20, check=False
+            [*WITH_US, *argv], input=text, text=True, capture_output=True, timeout=20, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -184,7 +207,7 @@ def must(*argv: str, text: str | None = None, environment: Mapping[str, str] | N
     """
     try:
         done = subprocess.run(
-            argv,
+            [*WITH_US, *argv],
             input=text,
             text=True,
             capture_output=True,

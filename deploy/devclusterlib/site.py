@@ -38,6 +38,14 @@ def run_inside(settings: Settings, *arguments: str) -> int:
     return enter.run(settings, pid(settings), command, extra=_INSIDE).shell_code
 
 
+def stop(settings: Settings) -> bool:
+    """Stop what keeps a state in order, then everything; tell whether the site was up."""
+    found = namespace.pid_of(settings)
+    if found is not None and namespace.is_ready(found):
+        run_inside(settings, "halt")  # what does not end by this is killed
+    return namespace.stop(settings)
+
+
 def others_up(settings: Settings) -> Iterator[Settings]:
     """Yield the settings of the other clusters of this cache that are up."""
     for path in sorted(Path(settings.cache, "clusters").glob("*/settings.json")):

@@ -10,6 +10,7 @@ import base64
 import json
 import shutil
 import signal
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -156,7 +157,7 @@ def _make_osd() -> None:
     name = CEPH / "osd.uuid"
     if not name.exists():
         name.write_text(str(uuid.uuid4()))
-    must("ceph", *CONF, "osd", "new", name.read_text(), "0")
+    _ceph("osd", "new", name.read_text(), "0")
     shutil.rmtree(CEPH / "osd")
     (CEPH / "osd").mkdir()
     must("ceph-osd", *CONF, "-i", "0", "--mkfs", "--osd-uuid", name.read_text(), *_AS_ROOT)
@@ -169,8 +170,22 @@ def _make_pools() -> None:
         return
     commands = [f"osd pool create {pool} 4 4" for pool in _POOLS]
     commands += [f"osd pool application enable {pool} rgw" for pool in _POOLS]
-    must("ceph", *CONF, text="\n".join(commands) + "\n")
+    _ceph(text="\n".join(commands) + "\n")
     made.touch()
+
+
+def _ceph(*arguments: str, text: str | None = None, seconds: float = 60) -> None:
+    """Give the monitor commands that may be repeated; one that has just been made may refuse them at first (EPERM)."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            must("ceph", *CONF, *arguments, text=text)
+        except ClusterError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _s3_users() -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from devclusterlib import cgroups, checks, namespace, rootfs, site
-from devclusterlib.settings import CHECKOUT, COMMIT_FILE, ClusterError, Settings, base_port
+from devclusterlib.settings import CHECKOUT, ClusterError, Settings, base_port
 
 
 def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | None) -> int:
@@ -23,11 +23,13 @@ def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | Non
         slurm_prefix(options.slurm_prefix, kept, rootfs.place(cache)),
         _cgroup(options.cgroup, kept),
     )
-    _see_to_the_host(cache)
+    checks.tools()
+    checks.fuse()
+    checks.user_namespaces()
     base = rootfs.ensure(cache, options.mirror)
-    if _is_other(settings, kept):
+    if kept is not None and kept != settings and namespace.pid_of(kept) is not None:
         print("  settings or checkout changed: the cluster is started again", flush=True)
-        namespace.stop(settings)
+        site.stop(kept)
     running = namespace.pid_of(settings)
     if running is None or not namespace.is_ready(running):
         namespace.stop(settings)
@@ -36,26 +38,9 @@ def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | Non
         namespace.start(settings, base)
     if not options.no_gateway:
         _python(CHECKOUT)
-        Path(f"/proc/{site.pid(settings)}/root{COMMIT_FILE}").write_text(_commit())
     code = site.run_inside(settings, "up", *(["--no-gateway"] if options.no_gateway else []))
     print(f"{'up' if code == 0 else 'NOT up'} after {time.monotonic() - begin:.0f} s", flush=True)
     return code
-
-
-def _see_to_the_host(cache: Path) -> None:
-    checks.tools()
-    checks.fuse()
-    checks.user_namespaces()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ClusterError(
-            f"the cache directory {cache} cannot be made ({exc.strerror}); choose another with --cache"
-        ) from exc
-
-
-def _is_other(settings: Settings, kept: Settings | None) -> bool:
-    return kept is not None and kept != settings and namespace.pid_of(kept) is not None
 
 
 def slurm_prefix(option: str | None, kept: Settings | None, base: Path) -> str | None:
@@ -105,17 +90,3 @@ def _python(checkout: Path) -> None:
         done = subprocess.run([str(checkout / "deploy/bootstrap")], check=False)
         if done.returncode != 0:
             raise ClusterError("deploy/bootstrap failed; see above")
-
-
-def _commit() -> str:
-    """Return the commit of the checkout for the gateway's wheel; empty where git does not know it."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(CHECKOUT), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
