@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from devclusterlib.parts import WITH_US, Part, must, quiet
-from devclusterlib.settings import ClusterError, Settings
+from devclusterlib.settings import COMMIT_FILE, ClusterError, Settings
 from devclusterlib.storage import S3_KEYS
 
 SOURCE = Path("/src")
@@ -114,7 +114,10 @@ def install() -> str | None:
     ClusterError
         When there is no uv or an installation fails.
     """
-    lock, code = _hash("requirements.lock"), _hash("gateway", "slurm_templates", "pyproject.toml")
+    lock, code = (
+        _hash("requirements.lock"),
+        _hash("gateway", "slurm_templates", "pyproject.toml", "deploy/build_hook.py"),
+    )
     done = []
     if not _stamped("lock", lock):
         uv("venv", "--clear", "--python", "/usr/bin/python3", str(PREFIX))
@@ -137,7 +140,11 @@ def install() -> str | None:
             shutil.copytree(
                 SOURCE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
             )
-        for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
+        (copy / "deploy").mkdir()
+        for name in (
+            *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"),
+            "deploy/build_hook.py",
+        ):
             shutil.copy(SOURCE / name, copy / name)
         uv(
             "pip",
@@ -168,6 +175,7 @@ def uv(*arguments: str) -> None:
         raise ClusterError("uv is not in the checkout's .venv: run 'make venv' first")
     environment = {
         **os.environ,
+        "CTS_COMMIT": Path(COMMIT_FILE).read_text(),
         "UV_CACHE_DIR": "/var/cache/uv",
         "UV_LINK_MODE": "copy",
         "UV_NO_PROGRESS": "1",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INSIDE_FILE = "/etc/devcluster.json"
+COMMIT_FILE = "/run/devcluster/commit"
 NODES = 4
 FIRST_PORT = 17100
 PORTS = 60

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from devclusterlib import cgroups, checks, namespace, rootfs, site
-from devclusterlib.settings import CHECKOUT, ClusterError, Settings, base_port
+from devclusterlib.settings import CHECKOUT, COMMIT_FILE, ClusterError, Settings, base_port
 
 
 def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | None) -> int:
@@ -38,6 +38,7 @@ def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | Non
         namespace.start(settings, base)
     if not options.no_gateway:
         _python(CHECKOUT)
+        Path(f"/proc/{site.pid(settings)}/root{COMMIT_FILE}").write_text(_commit())
     code = site.run_inside(settings, "up", *(["--no-gateway"] if options.no_gateway else []))
     print(f"{'up' if code == 0 else 'NOT up'} after {time.monotonic() - begin:.0f} s", flush=True)
     return code
@@ -90,3 +91,17 @@ def _python(checkout: Path) -> None:
         done = subprocess.run([str(checkout / "deploy/bootstrap")], check=False)
         if done.returncode != 0:
             raise ClusterError("deploy/bootstrap failed; see above")
+
+
+def _commit() -> str:
+    """Return the commit of the checkout for the gateway's wheel; empty where git does not know it."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(CHECKOUT), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
