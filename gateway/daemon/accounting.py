@@ -28,10 +28,15 @@ class Accounting:
         self._failures = 0
         self._not_before = 0.0
 
-    def records(self, jobs: Sequence[Job]) -> dict[Key, TaskRecord]:
-        """Return the records of these jobs' tasks, by Slurm job and array task: one sacct at the most."""
-        if not jobs or self._clock() < self._not_before:
+    def records(self, jobs: Sequence[Job]) -> dict[Key, TaskRecord] | None:
+        """Return the records of these jobs' tasks, by Slurm job and array task: one sacct at the most.
+
+        None while it does not answer: then a record that is missing says nothing.
+        """
+        if not jobs:
             return {}
+        if self._clock() < self._not_before:
+            return None
         since = min(job.created for job in jobs) - _BEFORE
         try:
             found = self._backend.accounting(since)
@@ -40,6 +45,6 @@ class Accounting:
             wait = min(_LONGEST, 2.0 ** min(self._failures, 8))
             self._not_before = self._clock() + wait
             log.warning("accounting.silent", error=str(exc), again_in=wait)
-            return {}
+            return None
         self._failures = 0
         return {(record.slurm_job_id, record.task): record for record in found}

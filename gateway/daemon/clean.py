@@ -23,22 +23,26 @@ class Cleaner:
     def __init__(self, database: Database, site: Site) -> None:
         self._db = database
         self._site = site
+        self._after = (
+            0  # the last job that was tried: those that cannot be cleaned hold up no other
+        )
 
     def tick(self) -> float:
         """Remove the files of jobs that are complete or canceled, or failed some days ago; returns the seconds to wait."""
         kept = timedelta(days=self._site.section.keep_failed_days)
         with self._db.read() as session:
-            found = store.uncleaned(session, self._site.name, store.now() - kept)
-            jobs = [(job.id or 0, job.num_containers) for job in found]
-        cleaned = 0
-        for job_id, containers in jobs:
+            found = store.uncleaned(session, self._site.name, store.now() - kept, self._after)
+        for job in found:
+            self._after = job.id or 0
             try:
-                with one_job(job_id, "cleaning"):
-                    self._clean(job_id, containers)
-                    cleaned += 1
+                with one_job(self._after, "cleaning"):
+                    self._clean(self._after, job.num_containers)
             except SiteError as exc:
-                log.warning("clean.trouble", job=job_id, error=str(exc))
-        return 0.0 if cleaned == store.MOST_UNCLEANED else _PERIOD
+                log.warning("clean.trouble", job=job.id, error=str(exc))
+        if len(found) == store.MOST_UNCLEANED:
+            return 0.0
+        self._after = 0
+        return _PERIOD
 
     def _clean(self, job_id: int, containers: int) -> None:
         folders = [self._site.container_dir(job_id, n) for n in range(containers)]

@@ -18,7 +18,7 @@ from gateway.daemon.mailbox import Mailbox
 from gateway.daemon.poll import Poller
 from gateway.daemon.site import Site, make_site
 from gateway.daemon.submit import Submitter
-from gateway.errors import GatewayError
+from gateway.errors import AppCode, GatewayError
 from gateway.ids import JobRef
 from gateway.images.crane import Crane
 from gateway.images.service import ImageRegistry
@@ -74,7 +74,7 @@ class Gateway:
 
     def _loops(self, site: Site) -> list[Loop]:
         submitter = Submitter(self.config, self.database, site)
-        poller = Poller(self.config, self.database, self.objects, site)
+        poller = Poller(self.database, self.objects, site)
         mailbox = Mailbox(self.config, self.database, self.objects, site)
         cleaner = Cleaner(self.database, site)
         return [
@@ -107,13 +107,19 @@ class Gateway:
         return next((error for error in errors if error is not None), None)
 
     def _wake(self, name: str) -> None:
-        site = self.sites[name]
-        site.submit_wake.set()
-        site.poll_wake.set()
+        site = self.sites.get(name)
+        if site is not None:  # else it is not in the configuration any more
+            site.submit_wake.set()
+            site.poll_wake.set()
 
     def _read_log(
         self, site: str, job_id: int, container: int, stream: str, seek: int, length: int | None
     ) -> tuple[bytes, int] | None:
+        if site not in self.sites:
+            raise GatewayError(
+                AppCode.NO_LOGS,
+                f"The logs of job {job_id} are at the site {site}, which is not configured any more.",
+            )
         hands = self.sites[site].hands
         path = f"{self.sites[site].container_dir(job_id, container)}/{stream}"
         size = hands.size(path)
@@ -142,9 +148,11 @@ class _Images:
         return views.image(self._gateway.registry.get(name))
 
     def approve(self, caller: Caller, name: str) -> wire.Image:
-        result = "ok"
+        result = "failed"
         try:
-            return views.image(self._gateway.registry.approve(name, caller.user))
+            image = views.image(self._gateway.registry.approve(name, caller.user))
+            result = "ok"
+            return image
         except GatewayError as exc:
             result = exc.message
             raise

@@ -10,13 +10,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.config import S3Section
+from gateway.daemon.result import Host
+from gateway.jobs.states import Phase
 from gateway.s3.client import Grant, ObjectStore
 from gateway.s3.paths import MAX_KEY_BYTES
 from gateway.store import jobs as store
 from gateway.store.db import Database
-from gateway.store.tables import Job, OutputFile
+from gateway.store.tables import Container, OutputFile
 
 _MOST_PARTS = 10_000  # S3 user guide, "Amazon S3 multipart upload limits"
+_MOST_FILES = 10_000  # of one request; the agent asks for 500 at once
 
 
 class AskedOutput(BaseModel):
@@ -25,7 +28,7 @@ class AskedOutput(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     path: str = Field(min_length=1, max_length=4096)
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, lt=1 << 62)
     md5: str = Field(pattern=r"^[A-Za-z0-9+/]{22}==$")
     crc64nvme: str | None = Field(default=None, pattern=r"^[A-Za-z0-9+/]{11}=$")
     part_md5s: list[str] | None = None
@@ -41,12 +44,12 @@ class Request(BaseModel):
     job_id: int = Field(ge=1, le=1 << 62)
     container: int = Field(ge=0, le=1 << 20)
     token: str
-    slurm_job_id: str = Field(pattern=r"^[0-9]+$")
-    seq: int = Field(ge=0)
-    inputs: list[int] = []
-    outputs: list[AskedOutput] = []
+    slurm_job_id: str = Field(pattern=r"^[0-9]{1,20}$")
+    seq: int = Field(ge=0, lt=1 << 62)
+    inputs: list[int] = Field(default=[], max_length=_MOST_FILES)
+    outputs: list[AskedOutput] = Field(default=[], max_length=_MOST_FILES)
     phase: Literal["stage-in", "run", "stage-out"] | None = None
-    host: str | None = Field(default=None, max_length=255)
+    host: Host | None = None
 
 
 class Granter:
@@ -71,52 +74,70 @@ class Granter:
             for number in request.inputs
         ]
 
-    def outputs(self, request: Request, job: Job) -> list[dict[str, Any]]:
+    def outputs(self, request: Request, output_dir: str) -> list[dict[str, Any]]:
         """Grant the writing of outputs, of the bytes that the node announced."""
-        bucket, _, prefix = job.output_dir.partition("/")
-        rows = self._register(request, bucket, prefix)
+        bucket, _, prefix = output_dir.partition("/")
+        keys = self._keys(request, prefix)
+        etags = [self._expected_etag(asked) for asked in request.outputs]
+        self._drop_stale(request, bucket, keys)
+        rows = self._register(request, bucket, keys, etags)
         return [
             self._grant_output(row, asked) for row, asked in zip(rows, request.outputs, strict=True)
         ]
 
-    def _register(self, request: Request, bucket: str, prefix: str) -> list[OutputFile]:
+    @staticmethod
+    def _keys(request: Request, prefix: str) -> list[str]:
         keys = [prefix + output_path(asked.path) for asked in request.outputs]
         for key in keys:
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise ValueError(
                     f"the output {key[:200]!r} has a key of over {MAX_KEY_BYTES} bytes; use shorter names"
                 )
+        if len(set(keys)) < len(keys):
+            raise ValueError("an output was announced twice in one request")
+        return keys
+
+    def _drop_stale(self, request: Request, bucket: str, keys: Sequence[str]) -> None:
+        """Abort the uploads of outputs that have other bytes now: their parts are of no use."""
+        with self._db.read() as session:
+            known = store.output_by_key(session, request.job_id, keys)
+        for key, asked in zip(keys, request.outputs, strict=True):
+            row = known.get(key)
+            if (
+                row is not None
+                and row.container == request.container
+                and row.upload_id is not None
+                and (row.size, row.md5) != (asked.size, asked.md5)
+            ):
+                self._objects.abort_upload(bucket, key, row.upload_id)
+
+    def _register(
+        self, request: Request, bucket: str, keys: Sequence[str], etags: Sequence[str]
+    ) -> list[OutputFile]:
         rows: list[OutputFile] = []
-        stale: list[tuple[str, str]] = []
         with self._db.write() as session:
             known = store.output_by_key(session, request.job_id, keys)
-            for key, asked in zip(keys, request.outputs, strict=True):
-                row = known.get(key)
-                if row is not None and row.container != request.container:
+            for key, asked, etag in zip(keys, request.outputs, etags, strict=True):
+                row = known.get(key) or OutputFile(
+                    job_id=request.job_id,
+                    container=request.container,
+                    bucket=bucket,
+                    key=key,
+                    path=asked.path,
+                    size=asked.size,
+                    md5=asked.md5,
+                )
+                if row.container != request.container:
                     raise ValueError(
                         f"containers {row.container} and {request.container} both write {bucket}/{key}; "
                         "have each write other file names"
                     )
-                if row is None:
-                    row = OutputFile(
-                        job_id=request.job_id,
-                        container=request.container,
-                        bucket=bucket,
-                        key=key,
-                        path=asked.path,
-                        size=asked.size,
-                        md5=asked.md5,
-                    )
                 if (row.size, row.md5) != (asked.size, asked.md5):
-                    if row.upload_id is not None:
-                        stale.append((key, row.upload_id))
-                    row.upload_id = None  # of other bytes: its parts are of no use
+                    row.upload_id = None
                 row.size, row.md5, row.crc64nvme = asked.size, asked.md5, asked.crc64nvme
-                row.etag = self._expected_etag(asked)
+                row.etag = etag
                 session.add(row)
                 rows.append(row)
-        for key, upload in stale:
-            self._objects.abort_upload(bucket, key, upload)
         return rows
 
     def _expected_etag(self, asked: AskedOutput) -> str:
@@ -129,7 +150,9 @@ class Granter:
                 f"S3 takes at most {_MOST_PARTS}; write smaller files, or ask the gateway's admins for a larger part_size"
             )
         if asked.part_md5s is None or len(asked.part_md5s) != count:
-            raise ValueError(f"{asked.path!r} needs the MD5 of each of its {count} parts")
+            raise ValueError(
+                f"the output {asked.path!r} needs the MD5 of each of its {count} parts"
+            )
         parts = b"".join(base64.b64decode(part) for part in asked.part_md5s)
         return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{count}"
 
@@ -158,9 +181,14 @@ class Granter:
         upload = self._objects.start_upload(row.bucket, row.key, asked.crc64nvme is not None)
         with self._db.write() as session:
             stored = session.get(OutputFile, row.id)
-            if stored is not None:
+            container = session.get(Container, (row.job_id, row.container))
+            ended = container is None or Phase.of(container.phase).terminal
+            if stored is not None and not ended:
                 stored.upload_id = upload
                 session.add(stored)
+        if ended:  # meanwhile: nobody would ever abort it
+            self._objects.abort_upload(row.bucket, row.key, upload)
+            raise ValueError("the job has ended")
         return upload
 
 
@@ -178,7 +206,7 @@ def output_path(path: str) -> str:
     """
     segments: Sequence[str] = path.split("/")
     if any(segment in ("", ".", "..") for segment in segments) or any(
-        ord(letter) < 32 for letter in path
+        ord(letter) < 32 or ord(letter) == 127 for letter in path
     ):
         raise ValueError(
             f"the output {path[:200]!r} cannot be a key: empty, dot or control characters in it"

@@ -16,20 +16,25 @@ from gateway.s3.client import S3UnavailableError
 
 log = structlog.get_logger()
 _LONGEST = 15.0
+_MOST_SAID = 300
 
 
 @contextmanager
-def one_job(job_id: int, doing: str) -> Iterator[None]:
+def one_job(job_id: int, doing: str, tell: Callable[[str], object] | None = None) -> Iterator[None]:
     """Keep a mistake over one job from the others: it is logged whole, and that job is tried again later.
 
-    What is the matter with the site, the object store or the database passes: it is none of the job's.
+    What is the matter with the site, the object store or the database passes: it is none of the job's. `tell` gets a
+    sentence for the job's user.
     """
     try:
         yield
     except (SiteError, StoreError, S3UnavailableError):
         raise
-    except Exception:
+    except Exception as exc:
         log.exception("job.bug", job=job_id, doing=doing)
+        if tell is not None:
+            said = " ".join(f"{type(exc).__name__}: {exc}".split())[:_MOST_SAID]
+            tell(f"{doing} failed and is tried again; tell the gateway's admins: {said}")
 
 
 @dataclass

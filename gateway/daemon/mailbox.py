@@ -5,15 +5,20 @@ from __future__ import annotations
 import hmac
 import json
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from sqlmodel import select
 
 from gateway.config import Config
 from gateway.daemon.grants import Granter, Request
+from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
+from gateway.daemon.result import Result, keep_results, read_result
 from gateway.daemon.site import Site
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, SiteError
 from gateway.jobs.history import advance_container, follow_containers
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectStore, S3UnavailableError
@@ -23,150 +28,168 @@ from gateway.store.tables import Container, Job
 
 log = structlog.get_logger()
 _MOST = 1000
+_BATCH = 50  # letters that are answered together: nobody waits for all the others
 _IDLE = 1.0
+_AGAIN = 5.0  # seconds that a request waits for a store that is away
+_QUIET = 1.0  # seconds between two wakings of the poll loop: each costs Slurm a squeue
+
+
+@dataclass(frozen=True)
+class _Letter:
+    """A request of a container of ours; `ended` says whether there is anything left to grant."""
+
+    name: str
+    request: Request
+    output_dir: str
+    ended: bool
 
 
 class Mailbox:
     """The loop that serves one site's mailbox."""
 
     def __init__(
-        self, config: Config, database: Database, objects: ObjectStore, site: Site
+        self,
+        config: Config,
+        database: Database,
+        objects: ObjectStore,
+        site: Site,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._db = database
         self._granter = Granter(config.s3, database, objects)
         self._site = site
+        self._clock = clock
+        self._later = Later(_AGAIN, 1, clock)
+        self._news = False  # results that the poll loop was not woken for yet
+        self._quiet_until = clock()
 
     def tick(self) -> float:
         """Answer what is there; returns the seconds to wait."""
         with self._db.read() as session:
             if not store.any_active(session, self._site.name):
                 return _IDLE
-        answers: list[tuple[str, bytes]] = []
-        done: list[str] = []
-        for name, data in self._site.hands.scan(self._site.mailbox, _MOST):
-            try:
-                answer = self._answer(data)
-            except S3UnavailableError as exc:
-                log.warning("grant.waits", request=name, error=str(exc))
-                continue
-            except ValueError as exc:
-                log.warning("mailbox.refused", request=name, error=str(exc).splitlines()[0])
-                answer = None
-            if answer is not None:
-                answers.append(answer)
-            done.append(f"{self._site.mailbox}/{name}")
-        if answers:
-            self._site.hands.write_files(answers)
-        if done:
-            self._site.hands.remove(done)
+        self._later.new_round()
+        found = self._site.hands.scan(self._site.mailbox, _MOST)
+        for start in range(0, len(found), _BATCH):
+            self._serve(found[start : start + _BATCH])
+        if self._news and self._clock() >= self._quiet_until:
+            self._news, self._quiet_until = False, self._clock() + _QUIET
+            self._site.poll_wake.set()
         return self._site.section.mailbox_seconds
 
-    def _answer(self, data: bytes) -> tuple[str, bytes] | None:
-        """Do what a letter says; return the path and the content of an answer where it wants one."""
-        request = Request.model_validate_json(data)
-        with self._db.read() as session:
-            job = store.get(session, request.job_id)
-            container = session.get(Container, (request.job_id, request.container))
-        token = request.token.encode()
-        if job is None or container is None or not hmac.compare_digest(job.token.encode(), token):
-            raise ValueError("no such container, or a wrong token")
-        answer: dict[str, Any] | None = None
-        with one_job(request.job_id, "answering a node"):
-            answer = self._serve(request, job, container)
-        if answer is None:
+    def _serve(self, found: Sequence[tuple[str, bytes]]) -> None:
+        """Do what some letters say, then remove all but those that must wait."""
+        letters = [letter for name, data in found if (letter := self._read(name, data)) is not None]
+        self._moved([letter.request for letter in letters if letter.request.kind == "phase"])
+        self._ended([letter.request for letter in letters if letter.request.kind == "result"])
+        kept: set[str] = set()
+        answers: list[tuple[str, bytes]] = []
+        for letter in letters:
+            if letter.request.kind in ("phase", "result"):
+                continue
+            if not self._later.may(letter.name):
+                kept.add(letter.name)
+                continue
+            try:
+                with one_job(letter.request.job_id, "answering a node", self._tell(letter.request)):
+                    answers.append(self._answer(letter))
+            except S3UnavailableError as exc:
+                log.warning("grant.waits", request=letter.name, error=str(exc))
+                self._later.failed(letter.name)
+                kept.add(letter.name)
+        self._write(answers)
+        done = [f"{self._site.mailbox}/{name}" for name, _ in found if name not in kept]
+        if done:
+            self._site.hands.remove(done)
+
+    def _read(self, name: str, data: bytes) -> _Letter | None:
+        """Read a letter; None for one that is none, or not of who it says."""
+        try:
+            request = Request.model_validate_json(data)
+            query = select(Job.token, Job.output_dir, Container.phase).where(
+                Job.id == request.job_id,
+                Container.job_id == Job.id,
+                Container.index == request.container,
+            )
+            with self._db.read() as session:
+                row = session.exec(query).first()
+            if row is None or not hmac.compare_digest(row[0].encode(), request.token.encode()):
+                raise ValueError("no such container, or a wrong token")
+        except ValueError as exc:
+            log.warning("mailbox.refused", request=name, error=str(exc).splitlines()[0])
             return None
+        return _Letter(name, request, row[1], Phase.of(row[2]).terminal)
+
+    def _tell(self, request: Request) -> Callable[[str], None]:
+        def tell(reason: str) -> None:
+            with self._db.write() as session:
+                store.explain(session, [request.job_id], reason)
+
+        return tell
+
+    def _answer(self, letter: _Letter) -> tuple[str, bytes]:
+        """Return the path and the content of the answer to a request for grants."""
+        request = letter.request
+        error = None
+        granted: dict[str, Any] = {"inputs": [], "outputs": []}
+        expires = time.time() + self._config.s3.grant_seconds
+        try:
+            if letter.ended:
+                error = "the job has ended"
+            elif request.kind == "stage-in":
+                granted["inputs"] = self._granter.inputs(request)
+            else:
+                granted["outputs"] = self._granter.outputs(request, letter.output_dir)
+        except S3UnavailableError:
+            raise
+        except GatewayError as exc:
+            error = exc.message
+        except ValueError as exc:
+            error = str(exc)
+        answer = {"version": 1, "seq": request.seq, "expires": expires, "error": error, **granted}
         folder = self._site.container_dir(request.job_id, request.container)
         path = f"{folder}/grants/{request.slurm_job_id}.{request.seq}.json"
         return path, json.dumps(answer).encode()
 
-    def _serve(self, request: Request, job: Job, container: Container) -> dict[str, Any] | None:
-        if request.kind == "phase":
-            self._moved(request)
-            return None
-        if request.kind == "result":
-            self._result(request)
-            return None
-        error = None
-        granted: dict[str, Any] = {"inputs": [], "outputs": []}
-        if Phase.of(container.phase).terminal:
-            error = "the job has ended"
-        else:
-            try:
-                if request.kind == "stage-in":
-                    granted["inputs"] = self._granter.inputs(request)
-                else:
-                    granted["outputs"] = self._granter.outputs(request, job)
-            except S3UnavailableError:
-                raise
-            except GatewayError as exc:
-                error = exc.message
-            except ValueError as exc:
-                error = str(exc)
-        expires = time.time() + self._config.s3.grant_seconds
-        return {"version": 1, "seq": request.seq, "expires": expires, "error": error, **granted}
+    def _write(self, answers: Sequence[tuple[str, bytes]]) -> None:
+        """Write the answers. One that cannot be written is dropped and holds up no other: it is asked for again."""
+        try:
+            self._site.hands.write_files(answers)
+        except SiteError:
+            for answer in answers:
+                try:
+                    self._site.hands.write_files([answer])
+                except SiteError as exc:
+                    log.warning("grant.unwritten", error=str(exc))
 
-    def _moved(self, request: Request) -> None:
-        phase = Phase.of(request.phase or "stage-in")
-        with self._db.write() as session:
-            job = store.get(session, request.job_id)
-            container = session.get(Container, (request.job_id, request.container))
-            if job is None or container is None:
-                return
-            container.node = request.host or container.node
-            session.add(container)
-            if advance_container(session, container, phase) and job.cancel_by is None:
-                session.flush()
-                job.reason = None
-                follow_containers(session, job, store.containers(session, request.job_id))
-
-    def _result(self, request: Request) -> None:
-        path = f"{self._site.container_dir(request.job_id, request.container)}/result.json"
-        data = read_whole(self._site, path)
-        if data is None:
+    def _moved(self, requests: Sequence[Request]) -> None:
+        """Note the phases that containers have come to."""
+        if not requests:
             return
-        record_result(self._db, request.job_id, request.container, data)
-        self._site.poll_wake.set()
+        with self._db.write() as session:
+            moved: set[int] = set()
+            for request in requests:
+                row = session.get(Container, (request.job_id, request.container))
+                if row is None or Phase.of(row.phase).terminal:
+                    continue
+                row.node = request.host or row.node
+                session.add(row)
+                if advance_container(session, row, Phase.of(request.phase or "stage-in")):
+                    moved.add(request.job_id)
+            if moved:
+                store.explain(session, moved, None)
+            for job_id in moved:
+                job = store.get(session, job_id)
+                if job is not None:
+                    follow_containers(session, job)
 
-
-def read_whole(site: Site, path: str, most: int = 64 << 20) -> bytes | None:
-    """Read a file of a site whole; None when it is not there."""
-    pieces: list[bytes] = []
-    total = 0
-    while total < most:
-        piece = site.hands.read_file(path, total)
-        if piece is None:
-            return None
-        if not piece:
-            break
-        pieces.append(piece)
-        total += len(piece)
-    return b"".join(pieces)
-
-
-def record_result(database: Database, job_id: int, index: int, data: bytes) -> bool:
-    """Keep what result.json says of a container; tell whether it could be read."""
-    try:
-        result = json.loads(data)
-    except ValueError:
-        log.warning("result.unreadable", job=job_id, container=index)
-        return False
-    if not isinstance(result, dict) or result.get("version") != 1:
-        log.warning("result.unreadable", job=job_id, container=index)
-        return False
-    with database.write() as session:
-        job = store.get(session, job_id)
-        container = session.get(Container, (job_id, index))
-        if job is None or container is None or Phase.of(container.phase).terminal:
-            return False
-        container.result = result
-        exit_code, signal = result.get("exit_code"), result.get("signal")
-        container.exit_code = exit_code if isinstance(exit_code, int) else None
-        container.signal = signal if isinstance(signal, int) else None
-        container.node = str(result.get("host") or "") or container.node
-        session.add(container)
-        advance_container(session, container, Phase.SETTLING)
-        session.flush()
-        if job.cancel_by is None:
-            follow_containers(session, job, store.containers(session, job_id))
-    return True
+    def _ended(self, requests: Sequence[Request]) -> None:
+        """Keep the results that containers have left."""
+        found: dict[tuple[int, int], Result] = {}
+        for request in requests:
+            result = read_result(self._site, request.job_id, request.container)
+            if result is not None:
+                found[request.job_id, request.container] = result
+        keep_results(self._db, found)
+        self._news = self._news or bool(found)

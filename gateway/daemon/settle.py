@@ -1,13 +1,19 @@
-"""Settling: a container whose Slurm task has ended becomes complete, error or canceled, with proof."""
+"""Settling: containers whose Slurm tasks have ended become complete, error or canceled, with proof."""
 
 from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 
-from gateway.daemon.site import Site
+import structlog
+
+from gateway.daemon.later import Later
+from gateway.daemon.loops import one_job
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.history import advance_container
 from gateway.jobs.quantities import format_bytes
@@ -19,85 +25,178 @@ from gateway.store import jobs as store
 from gateway.store.db import Database
 from gateway.store.tables import Container, Job, OutputFile
 
+log = structlog.get_logger()
 _APPTAINER_FAILED = 255  # perhaps: the agent's error tells whether it was the container after all
+_BATCH = 200  # containers that are settled in one transaction
+_THREADS = 16
+_AGAIN = 10.0  # seconds until outputs that could not be looked at are looked at again
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A container whose task has ended, with what Slurm and its accounting say."""
+
+    container: Container
+    state: str
+    record: TaskRecord | None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Job and number."""
+        return self.container.job_id, self.container.index
+
+
+@dataclass
+class _Verdict:
+    """An end, and what S3 shows of its outputs; `seen` has None for an output that is right, else what is wrong."""
+
+    ended: Ended
+    phase: Phase
+    error: str | None
+    outputs: Sequence[OutputFile]
+    seen: dict[int | None, str | None] = field(default_factory=dict)
+    waits: bool = False
+
+    @property
+    def claimed(self) -> set[str]:
+        """Paths that the node says it uploaded."""
+        return {row["path"] for row in (self.ended.container.result or {}).get("outputs", [])}
+
+    def wanted(self, row: OutputFile) -> bool:
+        """Whether an output counts: of a container that ended well, what its last run uploaded, not one before."""
+        if self.phase is Phase.CANCELED:
+            return False
+        return self.phase is not Phase.COMPLETE or row.path in self.claimed
+
+    def conclude(self) -> None:
+        """Let a container that ended well fail when S3 does not have all of its outputs as they should be."""
+        if self.phase is not Phase.COMPLETE:
+            return
+        bad = [text for row in self.outputs if (text := self.seen.get(row.id)) and self.wanted(row)]
+        lost = sorted(self.claimed - {row.path for row in self.outputs})
+        if lost:
+            bad.append(f"failed: its output {lost[0]!r} was never granted and cannot be verified")
+        if bad:
+            self.phase, self.error = Phase.ERROR, bad[0]
 
 
 class Settler:
-    """Decides how a container ended, verifying its outputs in S3."""
+    """Decides how containers ended, verifying their outputs in S3."""
 
-    def __init__(self, database: Database, objects: ObjectStore, site: Site) -> None:
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._db = database
         self._objects = objects
-        self._site = site
-        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="settle")
+        self._later = Later(_AGAIN, 1, clock)
+        self._trouble = ""
+        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="settle")
 
-    def settle(self, container: Container, slurm_state: str, record: TaskRecord | None) -> None:
-        """Give an ended container its end.
+    def settle(self, ended: Sequence[Ended], jobs: Mapping[int, Job]) -> dict[int, str]:
+        """Give ended containers their end; return why some must wait, by job."""
+        why: dict[int, str] = {}
+        self._later.new_round()
+        for start in range(0, len(ended), _BATCH):
+            batch = ended[start : start + _BATCH]
+            verdicts = self._judge([each for each in batch if self._may(each)], jobs, why)
+            pairs = [(verdict, row) for verdict in verdicts for row in verdict.outputs]
+            list(self._pool.map(lambda pair: self._see(*pair), pairs))
+            good = [verdict for verdict in verdicts if not verdict.waits]
+            self._store(good)
+            left = {each.key for each in batch} - {verdict.ended.key for verdict in good}
+            for job_id, _ in left:
+                why.setdefault(job_id, f"verifying the outputs waits: {self._trouble}")
+        return why
 
-        Raises
-        ------
-        S3UnavailableError
-            When its outputs cannot be looked at now: it stays as it is.
-        """
-        with self._db.read() as session:
-            job = store.get(session, container.job_id)
-            outputs = store.outputs(session, container.job_id, container.index)
-        if job is None:
+    def _may(self, ended: Ended) -> bool:
+        return self._later.may(ended.key)
+
+    def _judge(
+        self, ended: Sequence[Ended], jobs: Mapping[int, Job], why: dict[int, str]
+    ) -> list[_Verdict]:
+        outputs: dict[tuple[int, int], list[OutputFile]] = {}
+        if ended:
+            with self._db.read() as session:
+                for row in store.outputs_of(session, {each.key for each in ended}):
+                    outputs.setdefault((row.job_id, row.container), []).append(row)
+        verdicts = []
+        for each in ended:
+            job_id = each.container.job_id
+            with one_job(job_id, "settling a container", partial(why.__setitem__, job_id)):
+                phase, error = judge(jobs[job_id], each.container, each.state, each.record)
+                verdicts.append(_Verdict(each, phase, error, outputs.get(each.key, [])))
+        return verdicts
+
+    def _see(self, verdict: _Verdict, row: OutputFile) -> None:
+        """Look at an output in S3. An upload that was not completed is dropped: it must not cost storage for ever."""
+        if verdict.waits or self._later.over:
+            verdict.waits = True
             return
-        phase, error = judge(job, container, slurm_state, record)
-        verified = self._verify(container, outputs) if phase is not Phase.CANCELED else {}
-        bad = [text for text in verified.values() if text is not None]
-        if phase is Phase.COMPLETE and bad:
-            phase, error = Phase.ERROR, bad[0]
-        if phase is Phase.COMPLETE:
-            claimed = {str(row["path"]) for row in (container.result or {}).get("outputs", [])}
-            lost = claimed - {row.path for row in outputs}
-            if lost:
-                phase, error = (
-                    Phase.ERROR,
-                    f"failed: its output {sorted(lost)[0]!r} was never granted and cannot be verified",
-                )
-        for row in outputs:
-            # What was completed has no upload any more; what was not must not cost storage for ever.
-            if row.upload_id is not None and verified.get(row.id, "unknown") is not None:
-                self._objects.abort_upload(row.bucket, row.key, row.upload_id)
-        with self._db.write() as session:
-            for row in outputs:
-                if row.id in verified and verified[row.id] is None:
-                    row.verified = True
-                    session.merge(row)
-            stored = session.get(Container, (container.job_id, container.index))
-            if stored is None:
-                return
-            stored.slurm_state, stored.error = slurm_state, error
-            if record is not None and record.node and record.node != "None assigned":
-                stored.node = record.node
-            session.add(stored)
-            advance_container(session, stored, phase, error)
+        try:
+            wrong = self._compare(row) if verdict.wanted(row) else "of no use"
+            if wrong is not None and row.upload_id is not None:
+                self._abort(row)
+        except S3UnavailableError as exc:
+            self._trouble, verdict.waits = exc.message, True
+            self._later.failed(verdict.ended.key)
+        else:
+            verdict.seen[row.id] = wrong
 
-    def _verify(
-        self, container: Container, outputs: Sequence[OutputFile]
-    ) -> dict[int | None, str | None]:
-        """Compare every granted output with S3: None where it is right, else what is wrong."""
-        results = list(self._pool.map(self._verify_one, outputs))
-        return {row.id: result for row, result in zip(outputs, results, strict=True)}
-
-    def _verify_one(self, row: OutputFile) -> str | None:
+    def _compare(self, row: OutputFile) -> str | None:
+        """Compare an output with S3: None where it is right, else what is wrong."""
+        name = f"{row.bucket}/{row.key}"
         try:
             head = self._objects.inspect(row.bucket, row.key)
         except S3UnavailableError:
             raise
         except GatewayError as exc:
             if exc.code in (AppCode.S3_PATH_NOT_FOUND, AppCode.S3_BUCKET_NOT_FOUND):
-                return f"failed: its output {row.bucket}/{row.key} is not in S3"
-            return f"failed: its output {row.bucket}/{row.key} cannot be verified: {exc.message}"
+                return f"failed: its output {name} is not in S3"
+            return f"failed: its output {name} cannot be verified: {exc.message}"
         if head.size != row.size or head.etag != row.etag:
             return (
-                f"failed: its output {row.bucket}/{row.key} in S3 is not what the container wrote: {head.size} bytes "
+                f"failed: its output {name} in S3 is not what the container wrote: {head.size} bytes "
                 f"with ETag {head.etag} instead of {row.size} bytes with {row.etag}; something else wrote that key"
+            )
+        if None not in (head.crc64nvme, row.crc64nvme) and head.crc64nvme != row.crc64nvme:
+            return (
+                f"failed: its output {name} in S3 is not what the container wrote: CRC64NVME {head.crc64nvme} "
+                f"instead of {row.crc64nvme}"
             )
         row.crc64nvme = head.crc64nvme or row.crc64nvme
         return None
+
+    def _abort(self, row: OutputFile) -> None:
+        try:
+            self._objects.abort_upload(row.bucket, row.key, row.upload_id or "")
+        except S3UnavailableError:
+            raise
+        except (
+            GatewayError
+        ) as exc:  # who may not abort it can do no more, and the job has ended all the same
+            log.warning("upload.stays", job=row.job_id, key=row.key, error=exc.message)
+
+    def _store(self, verdicts: Sequence[_Verdict]) -> None:
+        if not verdicts:
+            return
+        with self._db.write() as session:
+            for verdict in verdicts:
+                verdict.conclude()
+                ended = verdict.ended
+                row = session.get(Container, ended.key)
+                if row is None or not advance_container(session, row, verdict.phase, verdict.error):
+                    continue
+                row.slurm_state, row.error = ended.state, verdict.error
+                record = ended.record
+                if record is not None and record.node and record.node != "None assigned":
+                    row.node = record.node
+                for output in verdict.outputs:
+                    if verdict.seen[output.id] is None:
+                        output.verified = True
+                        session.add(output)
 
 
 def judge(

@@ -7,55 +7,78 @@ in squeue and in the accounting, and only if neither knows it, is it prepared ag
 
 from __future__ import annotations
 
-import json
+import re
 import secrets
 import time
+from collections.abc import Callable
 
 import structlog
+from sqlmodel import Session
 
 from gateway.config import Config
+from gateway.daemon.jobfiles import claim_path, job_name, make_files, script_path
+from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
 from gateway.errors import SiteError
 from gateway.jobs.history import advance_container, advance_job
-from gateway.jobs.quantities import slurm_minutes
 from gateway.jobs.states import Phase
 from gateway.slurm.protocol import SubmitLaterError, SubmitRefusedError
-from gateway.slurm.render import ScriptValues, render
 from gateway.store import jobs as store
 from gateway.store.db import Database
-from gateway.store.tables import Container, InputFile, Job, Submission
+from gateway.store.tables import Container, Submission
 
 log = structlog.get_logger()
 _IDLE = 5.0
-_LATER = 15.0
-_SETTLE = 5.0  # seconds that a lost answer is given before the look-up
+_LATER = 15.0  # seconds until what Slurm could not take is tried again
+_MOST_LATER = (
+    10  # in a round: then the rest waits, too, for a limit that is reached is reached for all
+)
+_SETTLE = 5.0  # seconds that a lost answer is given before the look-up; doubled each time
+_MOST_DOUBLED = 6
+_UNKNOWN = "Slurm's answer to the submission is not known"
+_SLURM_ID = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
 class Submitter:
     """The submit loop of one site."""
 
-    def __init__(self, config: Config, database: Database, site: Site) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        site: Site,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._config = config
         self._db = database
         self._site = site
+        self._clock = clock
+        self._later = Later(_LATER, _MOST_LATER, clock)
         self._lookup_after: dict[int, float] = {}
 
     def tick(self) -> float:
         """Bring every waiting submission one step on; returns the seconds to wait."""
-        later = self._resolve()
+        self._resolve()
         with self._db.read() as session:
-            created = [job.id or 0 for job in store.at_site(session, self._site.name, ["created"])]
+            created = store.created(session, self._site.name)
         for job_id in created:
-            with one_job(job_id, "preparing its submission"):
+            with one_job(job_id, "preparing its submission", self._tell(job_id)):
                 self._prepare(job_id)
         with self._db.read() as session:
             waiting = store.submissions_in(session, self._site.name, "prepared")
+        self._later.new_round()
+        said = ""
+        behind: list[int] = []
         for submission, job in waiting:
-            if job.cancel_by is None:
-                with one_job(job.id or 0, "submitting it"):
-                    later = self._submit(submission, job) or later
-        return _LATER if later else _IDLE
+            if job.cancel_by is None and self._later.may(submission.id):
+                with one_job(submission.job_id, "submitting it", self._tell(submission.job_id)):
+                    said = self._submit(submission) or said
+            elif job.cancel_by is None and self._later.over and job.reason != said:
+                behind.append(submission.job_id)
+        if behind:
+            self._explain(behind, said)
+        return _IDLE
 
     def _prepare(self, job_id: int) -> None:
         size = self._site.limits().max_array_size
@@ -83,26 +106,38 @@ class Submitter:
             for container in store.containers(session, job_id):
                 advance_container(session, container, Phase.SUBMITTING)
 
-    def _submit(self, submission: Submission, job: Job) -> bool:
-        """Try one submission; tell whether Slurm cannot take it now."""
-        script = self._write(submission, job)
+    def _submit(self, submission: Submission) -> str | None:
+        """Try one submission; return what Slurm says when it cannot take it now."""
+        script = self._write(submission)
         if not self._mark(submission, script):
-            return False
-        path = f"{self._site.job_dir(job.id or 0)}/submit-{submission.number}.sbatch"
+            return None
         try:
-            slurm_job_id = self._site.backend.submit(path)
+            slurm_job_id = self._site.backend.submit(script_path(self._site, submission))
         except SubmitLaterError as exc:
+            self._later.failed(submission.id)
             self._back_to_prepared(submission, str(exc))
-            return True
+            return str(exc)
         except SubmitRefusedError as exc:
             self._refused(submission, str(exc))
-            return False
+            return None
         except SiteError as exc:
-            self._lookup_after[submission.id or 0] = time.monotonic() + _SETTLE
-            self._explain(submission, f"Slurm's answer to the submission is not known: {exc}")
+            doubled = min(submission.attempts, _MOST_DOUBLED)
+            self._lookup_after[submission.id or 0] = self._clock() + _SETTLE * 2**doubled
+            self._explain([submission.job_id], f"{_UNKNOWN}: {exc}")
             raise
         self._submitted(submission, slurm_job_id)
-        return False
+        return None
+
+    def _write(self, submission: Submission) -> str:
+        """Write what the nodes need of a job and its script; returns the script."""
+        with self._db.read() as session:
+            job = store.get(session, submission.job_id)
+            containers = store.given(session, submission)
+        if job is None:
+            raise ValueError(f"there is no job {submission.job_id}")
+        script, files = make_files(self._config, self._site, submission, job, containers)
+        self._site.hands.write_files(files)
+        return script
 
     def _mark(self, submission: Submission, script: str) -> bool:
         with self._db.write() as session:
@@ -124,14 +159,11 @@ class Submitter:
                 return
             row.state, row.slurm_job_id, row.submitted = "submitted", slurm_job_id, store.now()
             session.add(row)
-            for container in store.containers(session, submission.job_id):
-                if submission.first <= container.index < submission.first + submission.count:
-                    container.submission_id, container.slurm_job_id = row.id, slurm_job_id
-                    advance_container(session, container, Phase.PENDING)
-            session.flush()
-            if all(
-                each.state == "submitted" for each in store.submissions(session, submission.job_id)
-            ):
+            for container in _containers(session, submission):
+                container.submission_id, container.slurm_job_id = row.id, slurm_job_id
+                advance_container(session, container, Phase.PENDING)
+            others = store.submissions(session, submission.job_id)
+            if all(each.state in ("submitted", "refused") for each in others):
                 advance_job(session, job, Phase.PENDING, f"Slurm job {slurm_job_id}")
             job.reason = None
             session.add(job)
@@ -145,174 +177,77 @@ class Submitter:
             if row is not None and row.state == "submitting":
                 row.state = "prepared"
                 session.add(row)
-        self._explain(submission, reason)
+                store.explain(session, [submission.job_id], reason)
+        self._lookup_after.pop(submission.id or 0, None)
 
-    def _explain(self, submission: Submission, reason: str) -> None:
+    def _tell(self, job_id: int) -> Callable[[str], None]:
+        return lambda reason: self._explain([job_id], reason)
+
+    def _explain(self, job_ids: list[int], reason: str) -> None:
         with self._db.write() as session:
-            job = store.get(session, submission.job_id)
-            if job is not None and job.reason != reason:
-                job.reason = reason
-                session.add(job)
+            store.explain(session, job_ids, reason)
 
     def _refused(self, submission: Submission, said: str) -> None:
         log.warning("job.refused", job=submission.job_id, error=said)
         message = f"Slurm refused the job: {said}"
         with self._db.write() as session:
             row = session.get(Submission, submission.id)
-            job = store.get(session, submission.job_id)
-            if row is None or job is None:
+            if row is None:
                 return
             row.state = "refused"
             session.add(row)
-            for container in store.containers(session, submission.job_id):
-                if submission.first <= container.index < submission.first + submission.count:
+            for container in _containers(session, submission):
+                if advance_container(session, container, Phase.ERROR, message):
                     container.error = message
-                    advance_container(session, container, Phase.ERROR, message)
         self._site.poll_wake.set()
 
-    def _resolve(self) -> bool:
-        """Look up submissions whose outcome is not known; tell whether some must wait."""
+    def _resolve(self) -> None:
+        """Look up submissions whose outcome is not known; those that nobody knows are prepared again."""
         with self._db.read() as session:
             unknown = store.submissions_in(session, self._site.name, "submitting")
-        due = [s for s, _ in unknown if self._lookup_after.get(s.id or 0, 0.0) <= time.monotonic()]
+        now = self._clock()
+        due = [s for s, _ in unknown if self._lookup_after.get(s.id or 0, now) <= now]
         if not due:
-            return bool(unknown)
+            return
         tasks = {task.tag: task.slurm_job_id for task in self._site.backend.queue()}
-        records = self._site.backend.accounting(min(s.created for s in due))
-        by_comment = {record.comment: record.slurm_job_id for record in records if record.comment}
-        by_name = {record.name: record.slurm_job_id for record in records}
+        due = [s for s in due if not self._adopted(s, tasks.get(s.tag))]
+        due = [s for s in due if not self._adopted(s, self._claimed(s))]
+        if not due:
+            return
+        try:
+            records = self._site.backend.accounting(min(s.created for s in due))
+        except SiteError as exc:
+            # It may have run and left squeue: without the accounting nothing proves that it did not.
+            for submission in due:
+                self._lookup_after[submission.id or 0] = self._clock() + _SETTLE
+            why = f"{_UNKNOWN}: it is not in squeue, and the accounting does not answer: {exc}"
+            self._explain([s.job_id for s in due], why)
+            return
+        known = {record.name: record.slurm_job_id for record in records}
+        known |= {record.comment: record.slurm_job_id for record in records if record.comment}
         for submission in due:
-            found = (
-                tasks.get(submission.tag)
-                or by_comment.get(submission.tag)
-                or by_name.get(job_name(submission))
-            )
-            if found is None:
-                claim = self._site.hands.read_file(
-                    f"{self._site.job_dir(submission.job_id)}/claim-{submission.number}"
-                )
-                found = claim.decode("ascii", "replace").strip() if claim else None
-            if found:
-                log.info("job.adopted", job=submission.job_id, slurm_job=found)
-                self._submitted(submission, found)
-            else:
+            found = known.get(submission.tag) or known.get(job_name(submission))
+            if not self._adopted(submission, found):
                 log.info("job.not_submitted", job=submission.job_id)
                 self._back_to_prepared(
                     submission, "Slurm does not know the job; it is submitted again"
                 )
-        return False
 
-    def _write(self, submission: Submission, job: Job) -> str:
-        """Write what the nodes need of a job and its script; returns the script."""
-        site, section = self._site, self._site.section
-        job_id = job.id or 0
-        directory = site.job_dir(job_id)
-        overhead_mb = -(-section.overhead_memory // (1 << 20))
-        memory_mb = -(-job.memory // (1 << 20))
-        minutes = slurm_minutes(job.runtime) + section.staging_minutes
-        script = render(
-            section.template,
-            ScriptValues(
-                job_name=job_name(submission),
-                comment=submission.tag,
-                job_dir=directory,
-                tasks=submission.count,
-                cpus=job.cpus,
-                memory_mb=memory_mb + overhead_mb,
-                minutes=minutes,
-                signal_seconds=section.signal_seconds,
-                partition=section.partition,
-                account=section.account,
-                qos=section.qos,
-                python=str(section.python),
-                agent=site.agent(),
-                job_file=f"{directory}/job.json",
-                number=submission.number,
-                first=submission.first,
-            ),
-        )
-        common = self._common(job, directory, memory_mb + overhead_mb // 2)
-        with self._db.read() as session:
-            containers = [
-                c
-                for c in store.containers(session, job_id)
-                if submission.first <= c.index < submission.first + submission.count
-            ]
-            shares: dict[int, list[InputFile]] = {}
-            for item in store.inputs(session, job_id):
-                shares.setdefault(item.container, []).append(item)
-        files = [
-            (f"{directory}/{c.index}/container.json", _container_json(c, shares.get(c.index, [])))
-            for c in containers
-        ]
-        files.append((f"{directory}/job.json", json.dumps(common).encode()))
-        files.append((f"{directory}/submit-{submission.number}.sbatch", script.encode("ascii")))
-        site.hands.write_files(files)
-        return script
+    def _adopted(self, submission: Submission, found: str | None) -> bool:
+        if found is None:
+            return False
+        log.info("job.adopted", job=submission.job_id, slurm_job=found)
+        self._submitted(submission, found)
+        return True
 
-    def _common(self, job: Job, directory: str, run_memory_mb: int) -> dict[str, object]:
-        section, s3 = self._site.section, self._config.s3
-        registry = str(job.image["name"]).partition("/")[0]
-        params = job.job_input["params"]
-        return {
-            "version": 1,
-            "job_id": job.id,
-            "token": job.token,
-            "mailbox": self._site.mailbox,
-            "job_dir": directory,
-            "agent": self._site.agent(),
-            "python": str(section.python),
-            "image": {
-                "reference": f"{job.image['name']}@{job.image['digest']}",
-                "digest": job.image["digest"],
-                "entrypoint": job.image["entrypoint"],
-                "cmd": job.image["cmd"],
-                "workdir": job.image["workdir"],
-                "env": job.image.get("env", {}),
-            },
-            "image_cache": f"{self._site.work}/images",
-            "apptainer": str(section.apptainer),
-            "apptainer_flags": list(section.apptainer_flags),
-            "no_https": registry in self._config.images.insecure_registries,
-            "input_mount_point": params["input_mount_point"],
-            "output_mount_point": params["output_mount_point"],
-            "cpus": job.cpus,
-            "memory": job.memory,
-            "run_memory_mb": run_memory_mb,
-            "runtime_seconds": job.runtime,
-            "grace_seconds": section.grace_seconds,
-            "scratch": str(section.scratch) if section.scratch else None,
-            "max_log_size": section.max_log_size,
-            "s3": {
-                "ca_file": str(s3.ca_file) if s3.ca_file else None,
-                "insecure": s3.insecure,
-                "part_size": s3.part_size,
-            },
-        }
+    def _claimed(self, submission: Submission) -> str | None:
+        """Return the Slurm job that runs it already, as its first task has written."""
+        data = self._site.hands.read_file(claim_path(self._site, submission)) or b""
+        text = data.decode("ascii", "replace").strip()
+        return text if _SLURM_ID.fullmatch(text) else None
 
 
-def job_name(submission: Submission) -> str:
-    """Slurm's name of a submission: unique, for sites whose accounting keeps no comments."""
-    return f"cts-{submission.job_id}-{submission.number}-{submission.tag.rpartition(':')[2]}"
-
-
-def _container_json(container: Container, inputs: list[InputFile]) -> bytes:
-    return json.dumps(
-        {
-            "version": 1,
-            "index": container.index,
-            "args": container.args,
-            "environment": container.environment,
-            "inputs": [
-                {
-                    "id": item.id,
-                    "path": item.path,
-                    "size": item.size,
-                    "etag": item.etag,
-                    "part_sizes": item.part_sizes,
-                    "crc64nvme": item.crc64nvme if item.check_crc64nvme else None,
-                }
-                for item in inputs
-            ],
-        }
-    ).encode()
+def _containers(session: Session, submission: Submission) -> list[Container]:
+    last = submission.first + submission.count
+    rows = store.containers(session, submission.job_id)
+    return [row for row in rows if submission.first <= row.index < last]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+
+from sqlmodel import Session
 
 from gateway.slurm.protocol import StepRecord, TaskRecord
 from gateway.store import jobs as store
@@ -15,52 +17,55 @@ _PATIENCE = timedelta(minutes=10)
 
 
 def record_usage(
-    database: Database,
-    site: str,
-    jobs: list[Job],
-    records: Mapping[tuple[str, int | None], TaskRecord],
+    database: Database, jobs: Sequence[Job], records: Mapping[tuple[str, int | None], TaskRecord]
 ) -> None:
-    """Fill the usage of ended jobs; one whose accounting does not come in ten minutes is left as it is."""
-    for job in jobs:
-        with database.read() as session:
-            containers = store.containers(session, job.id or 0)
-            firsts = {s.id: s.first for s in store.submissions(session, job.id or 0)}
-        found = {
-            c.index: records.get((c.slurm_job_id, c.index - firsts.get(c.submission_id, 0)))
-            for c in containers
-            if c.slurm_job_id is not None
-        }
-        whole = all(record is not None and record.end is not None for record in found.values())
-        if not whole and store.now() - job.updated < _PATIENCE:
-            continue
-        _store(
-            database,
-            job.id or 0,
-            {index: record for index, record in found.items() if record is not None},
-        )
+    """Fill the usage of ended jobs from records that the accounting gave.
 
-
-def _store(database: Database, job_id: int, records: Mapping[int, TaskRecord]) -> None:
+    One that it does not know whole ten minutes after its end gets what is known.
+    """
+    if not jobs:
+        return
+    ids = [job.id or 0 for job in jobs]
+    found: dict[int, dict[int, TaskRecord | None]] = {number: {} for number in ids}
+    with database.read() as session:
+        firsts = store.firsts(session, ids)
+        for row in store.containers(session, ids):
+            if row.slurm_job_id is not None:
+                key = row.slurm_job_id, store.array_task(row, firsts)
+                found[row.job_id][row.index] = records.get(key)
+    late = {job.id or 0 for job in jobs if store.now() - job.updated >= _PATIENCE}
+    whole = {
+        number
+        for number, parts in found.items()
+        if all(record is not None and record.end is not None for record in parts.values())
+    }
+    if not whole | late:
+        return
     with database.write() as session:
-        job = store.get(session, job_id)
-        if job is None:
-            return
-        allocated = used = 0.0
-        peak: int | None = None
-        for container in store.containers(session, job_id):
-            record = records.get(container.index)
-            if record is None:
-                continue
-            usage = usage_of(record)
-            container.usage = usage
-            session.add(container)
-            allocated += record.elapsed * max(record.cpus, 1)
-            used += usage["cpu_seconds"]
-            peak = max(filter(None, (peak, usage["max_rss"])), default=None)
-        job.cpu_hours = allocated / 3600
-        job.cpu_factor = used / allocated if allocated else None
-        job.max_memory, job.usage_final = peak, True
-        session.add(job)
+        for number in sorted(whole | late):
+            _store(session, number, found[number])
+
+
+def _store(session: Session, job_id: int, records: Mapping[int, TaskRecord | None]) -> None:
+    job = store.get(session, job_id)
+    if job is None:
+        return
+    allocated = used = 0.0
+    peak: int | None = None
+    for container in store.containers(session, job_id):
+        record = records.get(container.index)
+        if record is None:
+            continue
+        usage = usage_of(record)
+        container.usage = usage
+        session.add(container)
+        allocated += record.elapsed * max(record.cpus, 1)
+        used += usage["cpu_seconds"]
+        peak = max(filter(None, (peak, usage["max_rss"])), default=None)
+    job.cpu_hours = allocated / 3600
+    job.cpu_factor = used / allocated if allocated else None
+    job.max_memory, job.usage_final = peak, True
+    session.add(job)
 
 
 def usage_of(record: TaskRecord) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sqlmodel import Session
 
 from gateway.jobs.states import Phase, may_follow
@@ -15,7 +13,7 @@ def advance_job(session: Session, job: Job, phase: Phase, detail: str | None = N
     """Move a job to a later phase; tell whether it moved (never backwards, never out of an end)."""
     if not may_follow(Phase.of(job.phase), phase):
         return False
-    time = store.now()
+    time = max(store.now(), job.updated)  # a clock that is set back does not turn the history round
     job.phase, job.updated = str(phase), time
     if phase.terminal:
         job.reason = None
@@ -47,23 +45,22 @@ def advance_container(
     return True
 
 
-def follow_containers(session: Session, job: Job, containers: Sequence[Container]) -> None:
+def follow_containers(session: Session, job: Job) -> None:
     """Move a job that has not ended to where its containers are."""
-    phases = [Phase.of(container.phase) for container in containers]
-    going = [phase for phase in phases if not phase.terminal]
-    furthest = max((phase.rank for phase in going), default=0)
+    number = job.id or 0
+    phases = {Phase.of(name) for name in store.counts(session, number).get(number, {})}
+    going = {phase.rank for phase in phases if not phase.terminal}
     if not going:
-        failed = any(phase is Phase.ERROR for phase in phases)
-        target = Phase.FAILING if failed else Phase.SETTLING
-    elif all(phase.rank >= Phase.SETTLING.rank for phase in going):
+        target = Phase.FAILING if Phase.ERROR in phases else Phase.SETTLING
+    elif min(going) >= Phase.SETTLING.rank:
         target = Phase.SETTLING
-    elif all(phase.rank >= Phase.STAGE_OUT.rank for phase in going):
+    elif min(going) >= Phase.STAGE_OUT.rank:
         target = Phase.STAGE_OUT
-    elif furthest >= Phase.RUN.rank:
+    elif max(going) >= Phase.RUN.rank:
         target = Phase.RUN
-    elif furthest >= Phase.STAGE_IN.rank:
+    elif max(going) >= Phase.STAGE_IN.rank:
         target = Phase.STAGE_IN
-    elif all(phase.rank >= Phase.PENDING.rank for phase in going):
+    elif min(going) >= Phase.PENDING.rank:
         target = Phase.PENDING
     else:
         return

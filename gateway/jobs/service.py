@@ -101,7 +101,8 @@ class JobService:
                 before=before,
                 limit=limit,
             )
-            return [self._explained(row, views.preview(session, row)) for row in rows]
+            found = views.previews(session, rows)
+        return [self._explained(row, view) for row, view in zip(rows, found, strict=True)]
 
     def job(self, caller: Caller, job_id: int) -> wire.Job:
         """Return one job."""
@@ -132,7 +133,7 @@ class JobService:
         """Return the containers of a job."""
         with self._db.read() as session:
             self._mine(session, caller, job_id)
-            return [views.container(session, row) for row in store.containers(session, job_id)]
+            return views.containers(session, job_id)
 
     def container(self, caller: Caller, job_id: int, number: int) -> wire.Container:
         """Return one container of a job."""

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlmodel import Session
 
 from gateway import wire
 from gateway.jobs.states import Phase
 from gateway.store import jobs as store
-from gateway.store.tables import Container, Image, Job, OutputFile
+from gateway.store.tables import Container, Image, Job, OutputFile, Transition
 
 
 def status(session: Session, job: Job) -> wire.JobStatus:
     """A job's state and how it came to it."""
-    times = [
-        wire.TransitionTime(state=_wire(row.phase), time=row.time, phase=row.phase)
-        for row in store.transitions(session, job.id or 0)
-    ]
-    return wire.JobStatus(
-        id=str(job.id),
-        user=job.user,
-        state=_wire(job.phase),
-        phase=job.phase,
-        reason=job.reason,
-        transition_times=times,
-        admin_meta=job.admin_meta,
-    )
+    return _status(job, store.transitions(session, job.id or 0))
 
 
 def preview(session: Session, job: Job) -> wire.JobPreview:
     """A job without its files."""
-    given = {key: value for key, value in job.job_input.items() if key != "input_files"}
-    slurm = [
-        s.slurm_job_id
-        for s in store.submissions(session, job.id or 0)
-        if s.slurm_job_id is not None
+    return previews(session, [job])[0]
+
+
+def previews(session: Session, jobs: Sequence[Job]) -> list[wire.JobPreview]:
+    """Jobs without their files."""
+    ids = [job.id or 0 for job in jobs]
+    counts = store.counts(session, ids)
+    history: dict[int, list[Transition]] = {}
+    for row in store.transitions(session, ids):
+        history.setdefault(row.job_id, []).append(row)
+    slurm: dict[int, list[str]] = {}
+    for each in store.submissions(session, ids):
+        if each.slurm_job_id is not None:
+            slurm.setdefault(each.job_id, []).append(each.slurm_job_id)
+    return [
+        wire.JobPreview(
+            **_status(job, history.get(number, [])).model_dump(),
+            name=job.name,
+            job_input={k: value for k, value in job.job_input.items() if k != "input_files"},
+            image=wire.Image(**job.image),
+            input_file_count=job.input_file_count,
+            output_file_count=job.output_file_count,
+            cpu_hours=job.cpu_hours,
+            cpu_factor=job.cpu_factor,
+            max_memory=job.max_memory,
+            error=job.error,
+            logpath=None,
+            slurm_jobs=slurm.get(number, []),
+            containers=counts.get(number, {}),
+        )
+        for number, job in zip(ids, jobs, strict=True)
     ]
-    return wire.JobPreview(
-        **status(session, job).model_dump(),
-        name=job.name,
-        job_input=given,
-        image=wire.Image(**job.image),
-        input_file_count=job.input_file_count,
-        output_file_count=job.output_file_count,
-        cpu_hours=job.cpu_hours,
-        cpu_factor=job.cpu_factor,
-        max_memory=job.max_memory,
-        error=job.error,
-        logpath=None,
-        slurm_jobs=slurm,
-        containers=store.counts(session, job.id or 0),
-    )
 
 
 def full(session: Session, job: Job) -> wire.Job:
@@ -72,27 +73,20 @@ def output(row: OutputFile) -> wire.Output:
 
 def container(session: Session, row: Container) -> wire.Container:
     """One container, with its outputs."""
-    firsts = {s.id: s.first for s in store.submissions(session, row.job_id)}
-    slurm = None
-    if row.slurm_job_id is not None:
-        slurm = f"{row.slurm_job_id}_{row.index - firsts.get(row.submission_id, 0)}"
-    outputs = [
-        output(each) for each in store.outputs(session, row.job_id, row.index) if each.verified
+    firsts = store.firsts(session, row.job_id)
+    return _container(row, firsts, store.outputs(session, row.job_id, row.index))
+
+
+def containers(session: Session, job_id: int) -> list[wire.Container]:
+    """All containers of a job, with their outputs."""
+    firsts = store.firsts(session, job_id)
+    outputs: dict[int, list[OutputFile]] = {}
+    for each in store.outputs(session, job_id):
+        outputs.setdefault(each.container, []).append(each)
+    return [
+        _container(row, firsts, outputs.get(row.index, []))
+        for row in store.containers(session, job_id)
     ]
-    return wire.Container(
-        index=row.index,
-        id=f"{row.job_id}_{row.index}",
-        state=_wire(row.phase),
-        phase=row.phase,
-        exit_code=row.exit_code,
-        signal=row.signal,
-        slurm_job_id=slurm,
-        slurm_state=row.slurm_state,
-        node=row.node,
-        times=(row.result or {}).get("times") or {},
-        outputs=outputs,
-        error=row.error,
-    )
 
 
 def image(row: Image) -> wire.Image:
@@ -104,6 +98,44 @@ def image(row: Image) -> wire.Image:
         entrypoint=row.entrypoint,
         registered_by=row.registered_by,
         registered_on=row.registered_on,
+    )
+
+
+def _status(job: Job, history: Sequence[Transition]) -> wire.JobStatus:
+    times = [
+        wire.TransitionTime(state=_wire(row.phase), time=row.time, phase=row.phase)
+        for row in history
+    ]
+    return wire.JobStatus(
+        id=str(job.id),
+        user=job.user,
+        state=_wire(job.phase),
+        phase=job.phase,
+        reason=job.reason,
+        transition_times=times,
+        admin_meta=job.admin_meta,
+    )
+
+
+def _container(
+    row: Container, firsts: dict[int | None, int], outputs: Sequence[OutputFile]
+) -> wire.Container:
+    slurm = None
+    if row.slurm_job_id is not None:
+        slurm = f"{row.slurm_job_id}_{store.array_task(row, firsts)}"
+    return wire.Container(
+        index=row.index,
+        id=f"{row.job_id}_{row.index}",
+        state=_wire(row.phase),
+        phase=row.phase,
+        exit_code=row.exit_code,
+        signal=row.signal,
+        slurm_job_id=slurm,
+        slurm_state=row.slurm_state,
+        node=row.node,
+        times=(row.result or {}).get("times") or {},
+        outputs=[output(each) for each in outputs if each.verified],
+        error=row.error,
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from gateway import wire
 from gateway.ids import JobRef
 from gateway.store import jobs as store
-from gateway.store.tables import Container, Job
+from gateway.store.tables import Container, InputFile, Job, OutputFile
 
 _PHASES = ("stage-in", "run", "stage-out")
+_BATCH = 500  # jobs that are looked up together
 
 
 def rows(
@@ -44,57 +46,65 @@ def rows(
     if user is not None:
         query = query.where(Job.user == user)
     if refs:
-        query = query.where(col(Job.id).in_({ref.job_id for ref in refs}))
+        query = query.where(store.among(col(Job.id), {ref.job_id for ref in refs}))
     if start is not None:
-        query = query.where(Job.updated >= start)
+        query = query.where(or_(Job.updated >= start, col(Job.phase).not_in(store.ENDED)))
     if end is not None:
         query = query.where(Job.created < end)
     if states:
         query = query.where(col(Job.phase).in_(states))
+    jobs = session.exec(query.order_by(col(Job.id).desc()).limit(limit)).all()[::-1]
+    names = tuple(str(ref) for ref in refs)
     found: list[wire.AcctRow] = []
-    for job in session.exec(query.order_by(col(Job.id).desc()).limit(limit)).all()[::-1]:
-        found += [
-            row for row in _of_job(session, job, accounts.get(job.site)) if _wanted(row.JobID, refs)
-        ]
+    for first in range(0, len(jobs), _BATCH):
+        some = jobs[first : first + _BATCH]
+        sums = _Sums.of(session, [job.id or 0 for job in some])
+        for job in some:
+            rows = _of_job(job, accounts.get(job.site), sums)
+            found += [row for row in rows if _wanted(row.JobID, names)]
     return found
 
 
-def _wanted(identifier: str, refs: Sequence[JobRef]) -> bool:
-    names = [str(ref) for ref in refs]
-    return not refs or any(
+def _wanted(identifier: str, names: Sequence[str]) -> bool:
+    return not names or any(
         identifier == name or identifier.startswith((f"{name}_", f"{name}.")) for name in names
     )
 
 
-def _of_job(session: Session, job: Job, account: str | None) -> list[wire.AcctRow]:
-    containers = store.containers(session, job.id or 0)
-    outputs: dict[int, list[int]] = {}
-    for row in store.outputs(session, job.id or 0):
-        if row.verified:
-            outputs.setdefault(row.container, []).append(row.size)
-    inputs: dict[int, list[int]] = {}
-    for item in store.inputs(session, job.id or 0):
-        inputs.setdefault(item.container, []).append(item.size)
-    parts = [
-        _of_container(
-            job,
-            account,
-            container,
-            inputs.get(container.index, []),
-            outputs.get(container.index, []),
+@dataclass(frozen=True)
+class _Sums:
+    """What some jobs have: containers by job, number and bytes of files by job and container."""
+
+    containers: dict[int, list[Container]]
+    firsts: dict[int | None, int]
+    inputs: dict[tuple[int, int], tuple[int, int]]
+    outputs: dict[tuple[int, int], tuple[int, int]]
+
+    @classmethod
+    def of(cls, session: Session, ids: Sequence[int]) -> _Sums:
+        containers: dict[int, list[Container]] = {number: [] for number in ids}
+        for row in store.containers(session, ids):
+            containers[row.job_id].append(row)
+        return cls(
+            containers,
+            store.firsts(session, ids),
+            store.file_sums(session, InputFile, ids),
+            store.file_sums(session, OutputFile, ids),
         )
-        for container in containers
-    ]
+
+
+def _of_job(job: Job, account: str | None, sums: _Sums) -> list[wire.AcctRow]:
+    containers = sums.containers[job.id or 0]
+    parts = [_of_container(job, account, container, sums) for container in containers]
     heads = [part[0] for part in parts]
     starts = [row.Start for row in heads if row.Start is not None]
     ends = [row.End for row in heads if row.End is not None]
     waits = [row.QueueWait for row in heads if row.QueueWait is not None]
-    codes = [container.exit_code for container in containers if container.exit_code]
     total = wire.AcctRow(
         **_common(job, account),
         JobID=str(job.id),
         State=job.phase.upper(),
-        ExitCode=f"{codes[0] if codes else 0}:0",
+        ExitCode=_code(_first_failed(containers)),
         Start=min(starts, default=None),
         End=max(ends, default=None) if job.phase in store.ENDED else None,
         Elapsed=(max(ends) - min(starts)).total_seconds() if starts and ends else None,
@@ -106,9 +116,9 @@ def _of_job(session: Session, job: Job, account: str | None) -> list[wire.AcctRo
         NodeList=",".join(sorted({row.NodeList for row in heads if row.NodeList})),
         SlurmID=",".join(sorted({c.slurm_job_id for c in containers if c.slurm_job_id})),
         Inputs=job.input_file_count,
-        Outputs=sum(len(sizes) for sizes in outputs.values()),
+        Outputs=sum(row.Outputs or 0 for row in heads),
         InBytes=job.input_bytes,
-        OutBytes=sum(sum(sizes) for sizes in outputs.values()),
+        OutBytes=sum(row.OutBytes or 0 for row in heads),
         QueueWait=max(waits, default=None),
         StageIn=_longest(row.StageIn for row in heads),
         StageOut=_longest(row.StageOut for row in heads),
@@ -116,6 +126,19 @@ def _of_job(session: Session, job: Job, account: str | None) -> list[wire.AcctRo
         MemEff=job.max_memory / job.memory if job.max_memory else None,
     )
     return [total, *(row for part in parts for row in part)]
+
+
+def _first_failed(containers: Sequence[Container]) -> Container:
+    """Return the container whose exit code is the job's: the first that is not 0, or not known."""
+    failed = [each for each in containers if each.exit_code]
+    unknown = [each for each in containers if each.exit_code is None]
+    return [*failed, *unknown, *containers][0]
+
+
+def _code(container: Container) -> str:
+    """Return Slurm's form, `code:signal`; the code is empty while, or where, there is none."""
+    code = container.exit_code
+    return f"{code if code is not None else ''}:{container.signal or 0}"
 
 
 def _common(job: Job, account: str | None) -> dict[str, Any]:
@@ -132,26 +155,23 @@ def _common(job: Job, account: str | None) -> dict[str, Any]:
 
 
 def _of_container(
-    job: Job,
-    account: str | None,
-    container: Container,
-    inputs: Sequence[int],
-    outputs: Sequence[int],
+    job: Job, account: str | None, container: Container, sums: _Sums
 ) -> list[wire.AcctRow]:
     usage = container.usage or {}
     steps = {str(step["name"]): step for step in usage.get("steps", [])}
     start, submit = _time(usage.get("start")), _time(usage.get("submit"))
     elapsed = usage.get("elapsed")
     allocated = (elapsed or 0) * (usage.get("cpus") or 1)
-    name = f"{job.id}_{container.index}"
-    code = (
-        f"{container.exit_code if container.exit_code is not None else ''}:{container.signal or 0}"
-    )
+    key = container.job_id, container.index
+    inputs, outputs = sums.inputs.get(key, (0, 0)), sums.outputs.get(key, (0, 0))
+    slurm = None
+    if container.slurm_job_id is not None:
+        slurm = f"{container.slurm_job_id}_{store.array_task(container, sums.firsts)}"
     head = wire.AcctRow(
         **_common(job, account),
-        JobID=name,
+        JobID=f"{job.id}_{container.index}",
         State=container.phase.upper(),
-        ExitCode=code,
+        ExitCode=_code(container),
         Start=start,
         End=_time(usage.get("end")),
         Elapsed=elapsed,
@@ -161,11 +181,11 @@ def _of_container(
         TotalCPU=usage.get("cpu_seconds"),
         NNodes=1 if container.node else 0,
         NodeList=container.node,
-        SlurmID=f"{container.slurm_job_id}_{container.index}" if container.slurm_job_id else None,
-        Inputs=len(inputs),
-        Outputs=len(outputs),
-        InBytes=sum(inputs),
-        OutBytes=sum(outputs),
+        SlurmID=slurm,
+        Inputs=inputs[0],
+        Outputs=outputs[0],
+        InBytes=inputs[1],
+        OutBytes=outputs[1],
         QueueWait=(start - submit).total_seconds() if start and submit else None,
         StageIn=steps.get("stage-in", {}).get("elapsed"),
         StageOut=steps.get("stage-out", {}).get("elapsed"),
@@ -173,31 +193,32 @@ def _of_container(
         MemEff=usage["max_rss"] / job.memory if usage.get("max_rss") else None,
     )
     times = (container.result or {}).get("times") or {}
-    rows = [head]
-    for phase in _PHASES:
-        step = steps.get(phase)
-        begin, end = (times.get(phase) or [None, None])[:2]
-        if step is None and begin is None:
-            continue
-        seconds = None
-        first, last = _time(begin), _time(end)
-        if first is not None and last is not None:
-            seconds = (last - first).total_seconds()
-        rows.append(
-            wire.AcctRow(
-                JobID=f"{name}.{phase}",
-                JobName=phase,
-                State=(step or {}).get("state"),
-                ExitCode=(step or {}).get("exit_code"),
-                Start=first,
-                End=last,
-                Elapsed=seconds,
-                MaxRSS=(step or {}).get("max_rss"),
-                TotalCPU=(step or {}).get("cpu_seconds"),
-                NodeList=container.node,
-            )
-        )
-    return rows
+    phases = [_of_phase(container, phase, times.get(phase), steps.get(phase)) for phase in _PHASES]
+    return [head, *(row for row in phases if row is not None)]
+
+
+def _of_phase(
+    container: Container, phase: str, times: Sequence[str | None] | None, step: Any
+) -> wire.AcctRow | None:
+    """Return the row of a phase: by the agent's times, which are finer; else by those of Slurm's job step."""
+    if step is None and not times:
+        return None
+    known = step or {}
+    begin, end = [*(times or (known.get("start"), known.get("end"))), None, None][:2]
+    first, last = _time(begin), _time(end)
+    elapsed = (last - first).total_seconds() if first is not None and last is not None else None
+    return wire.AcctRow(
+        JobID=f"{container.job_id}_{container.index}.{phase}",
+        JobName=phase,
+        State=known.get("state"),
+        ExitCode=known.get("exit_code"),
+        Start=first,
+        End=last,
+        Elapsed=elapsed,
+        MaxRSS=known.get("max_rss"),
+        TotalCPU=known.get("cpu_seconds"),
+        NodeList=container.node,
+    )
 
 
 def _time(text: Any) -> datetime | None:

@@ -1,16 +1,31 @@
-"""Queries on jobs, containers, their files and their Slurm submissions."""
+"""Queries on jobs, containers, their files and their Slurm submissions.
+
+Of a set wherever a caller has one: what costs a statement for one job costs one for all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlmodel import Session, and_, col, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, bindparam
+from sqlalchemy.orm import defer
+from sqlalchemy.orm.interfaces import ORMOption
+from sqlmodel import Session, and_, col, exists, func, or_, select, update
 
 from gateway.store.tables import Container, InputFile, Job, OutputFile, Submission, Transition
 
 ENDED = ("complete", "error", "canceled")
 MOST_UNCLEANED = 100
+_MOST_VALUES = 10_000  # in one statement; SQLite takes 32,766
+
+# Up to a megabyte each, and not wanted by the loops: to read them there is an error, not a query.
+_SMALL_JOB = [defer(field, raiseload=True) for field in (Job.job_input, Job.image)]  # type: ignore[arg-type]
+_SMALL_CONTAINER: list[ORMOption] = [
+    defer(field, raiseload=True)  # type: ignore[arg-type]
+    for field in (Container.args, Container.environment)
+]
 
 
 def now() -> datetime:
@@ -50,41 +65,89 @@ def listed(
     )
 
 
-def at_site(session: Session, site: str, phases: Iterable[str]) -> list[Job]:
-    """Return the jobs of a site in those phases, oldest first."""
-    query = (
-        select(Job).where(Job.site == site, col(Job.phase).in_(list(phases))).order_by(col(Job.id))
-    )
-    return list(session.exec(query))
+def created(session: Session, site: str) -> list[int]:
+    """Return the ids of the jobs of a site that nothing was done with yet, oldest first."""
+    query = select(Job.id).where(Job.site == site, Job.phase == "created").order_by(col(Job.id))
+    return [number or 0 for number in session.exec(query)]
 
 
 def active(session: Session, site: str) -> list[Job]:
-    """Return the jobs of a site that have not ended, oldest first."""
-    query = select(Job).where(Job.site == site, col(Job.phase).not_in(ENDED)).order_by(col(Job.id))
+    """Return the jobs of a site that have not ended, oldest first, without `job_input` and `image`."""
+    query = select(Job).where(*_open(site)).options(*_SMALL_JOB).order_by(col(Job.id))
     return list(session.exec(query))
 
 
 def any_active(session: Session, site: str) -> bool:
     """Whether a site has jobs that have not ended."""
-    query = select(Job.id).where(Job.site == site, col(Job.phase).not_in(ENDED)).limit(1)
-    return session.exec(query).first() is not None
+    return session.exec(select(Job.id).where(*_open(site)).limit(1)).first() is not None
 
 
-def containers(session: Session, job_ids: int | Sequence[int]) -> list[Container]:
-    """Return the containers of a job, or of many jobs, by job and number."""
-    wanted = [job_ids] if isinstance(job_ids, int) else list(job_ids)
-    query = select(Container).where(col(Container.job_id).in_(wanted))
+def over(session: Session, site: str) -> list[int]:
+    """Return the ids of the jobs of a site that have not ended, but whose containers all have."""
+    there = select(Container.index).where(Container.job_id == Job.id)
+    going = there.where(col(Container.phase).not_in(ENDED))
+    query = select(Job.id).where(*_open(site), exists(there), ~exists(going))
+    return [number or 0 for number in session.exec(query.order_by(col(Job.id)))]
+
+
+def explain(session: Session, job_ids: Iterable[int], reason: str | None) -> None:
+    """Say of jobs that have not ended why they wait."""
+    session.exec(
+        update(Job)
+        .where(among(col(Job.id), job_ids), col(Job.phase).not_in(ENDED))
+        .values(reason=reason)
+    )
+
+
+def waiting(session: Session, site: str) -> list[Container]:
+    """Return the containers of a site that have not ended, by job and number, as `containers` does."""
+    query = (
+        select(Container)
+        .join(Job, col(Job.id) == Container.job_id)
+        .where(*_open(site), col(Container.phase).not_in(ENDED))
+        .options(*_SMALL_CONTAINER)
+    )
     return list(session.exec(query.order_by(col(Container.job_id), col(Container.index))))
 
 
-def counts(session: Session, job_id: int) -> dict[str, int]:
-    """Return how many containers of a job are in each phase."""
-    query = (
-        select(Container.phase, func.count())
-        .where(Container.job_id == job_id)
-        .group_by(Container.phase)
+def containers(session: Session, job_ids: int | Iterable[int]) -> list[Container]:
+    """Return the containers of a job, or of many, by job and number, without their `args` and `environment`."""
+    query = select(Container).where(among(col(Container.job_id), job_ids))
+    query = query.options(*_SMALL_CONTAINER)
+    return list(session.exec(query.order_by(col(Container.job_id), col(Container.index))))
+
+
+def given(session: Session, submission: Submission) -> list[tuple[Container, list[InputFile]]]:
+    """Return the containers of a submission whole, each with its inputs, in order."""
+    last = submission.first + submission.count
+    found = select(Container).where(
+        Container.job_id == submission.job_id,
+        Container.index >= submission.first,
+        Container.index < last,
     )
-    return {row[0]: row[1] for row in session.exec(query).all()}
+    files = select(InputFile).where(
+        InputFile.job_id == submission.job_id,
+        InputFile.container >= submission.first,
+        InputFile.container < last,
+    )
+    shares: dict[int, list[InputFile]] = {}
+    for item in session.exec(files.order_by(col(InputFile.position))):
+        shares.setdefault(item.container, []).append(item)
+    rows = session.exec(found.order_by(col(Container.index)))
+    return [(row, shares.get(row.index, [])) for row in rows]
+
+
+def counts(session: Session, job_ids: int | Iterable[int]) -> dict[int, dict[str, int]]:
+    """Return how many containers are in each phase, by job."""
+    query = (
+        select(Container.job_id, Container.phase, func.count())
+        .where(among(col(Container.job_id), job_ids))
+        .group_by(col(Container.job_id), col(Container.phase))
+    )
+    found: dict[int, dict[str, int]] = {}
+    for job_id, phase, count in session.exec(query):
+        found.setdefault(job_id, {})[phase] = count
+    return found
 
 
 def inputs(session: Session, job_id: int, container: int | None = None) -> list[InputFile]:
@@ -103,58 +166,88 @@ def outputs(session: Session, job_id: int, container: int | None = None) -> list
     return list(session.exec(query.order_by(OutputFile.key)))
 
 
+def outputs_of(session: Session, keys: Collection[tuple[int, int]]) -> list[OutputFile]:
+    """Return the outputs of many containers (job, number), by key."""
+    query = select(OutputFile).where(
+        among(col(OutputFile.job_id), {job_id for job_id, _ in keys}),
+        among(col(OutputFile.container), {index for _, index in keys}),
+    )
+    rows = session.exec(query.order_by(OutputFile.key))
+    return [row for row in rows if (row.job_id, row.container) in keys]
+
+
 def output_by_key(session: Session, job_id: int, keys: Sequence[str]) -> dict[str, OutputFile]:
     """Return those outputs of a job that have one of the keys."""
-    query = select(OutputFile).where(OutputFile.job_id == job_id, col(OutputFile.key).in_(keys))
-    return {row.key: row for row in session.exec(query)}
+    found: dict[str, OutputFile] = {}
+    for start in range(0, len(keys), _MOST_VALUES):
+        some = col(OutputFile.key).in_(keys[start : start + _MOST_VALUES])
+        rows = session.exec(select(OutputFile).where(OutputFile.job_id == job_id, some))
+        found |= {row.key: row for row in rows}
+    return found
 
 
-def transitions(session: Session, job_id: int) -> list[Transition]:
-    """Return a job's own history (not that of its containers), oldest first."""
+def file_sums(
+    session: Session, table: type[InputFile | OutputFile], job_ids: Iterable[int]
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """Return number and bytes of the inputs, or of the outputs seen in S3, by job and container."""
+    query = select(table.job_id, table.container, func.count(), func.sum(table.size)).where(
+        among(col(table.job_id), job_ids)
+    )
+    if table is OutputFile:
+        query = query.where(col(OutputFile.verified))
+    rows = session.exec(query.group_by(col(table.job_id), col(table.container)))
+    return {(row[0], row[1]): (row[2], int(row[3])) for row in rows}
+
+
+def transitions(session: Session, job_ids: int | Iterable[int]) -> list[Transition]:
+    """Return the own history of a job or of many (not that of their containers), oldest first."""
     query = select(Transition).where(
-        Transition.job_id == job_id, col(Transition.container).is_(None)
+        among(col(Transition.job_id), job_ids), col(Transition.container).is_(None)
     )
     return list(session.exec(query.order_by(col(Transition.id))))
 
 
-def container_transitions(session: Session, job_id: int) -> list[Transition]:
-    """Return the history of a job's containers, oldest first."""
-    query = select(Transition).where(
-        Transition.job_id == job_id, col(Transition.container).is_not(None)
-    )
-    return list(session.exec(query.order_by(col(Transition.id))))
-
-
-def submissions(session: Session, job_ids: int | Sequence[int]) -> list[Submission]:
+def submissions(session: Session, job_ids: int | Iterable[int]) -> list[Submission]:
     """Return the Slurm submissions of a job or of many, in order."""
-    wanted = [job_ids] if isinstance(job_ids, int) else list(job_ids)
-    query = select(Submission).where(col(Submission.job_id).in_(wanted))
+    query = select(Submission).where(among(col(Submission.job_id), job_ids))
     return list(session.exec(query.order_by(col(Submission.job_id), col(Submission.number))))
 
 
 def submissions_in(session: Session, site: str, state: str) -> list[tuple[Submission, Job]]:
-    """Return the submissions of a site in that state, with their jobs, oldest first."""
+    """Return the submissions of a site in that state, oldest first, with their jobs as `active` gives them."""
     query = (
         select(Submission, Job)
         .where(Submission.job_id == Job.id, Job.site == site, Submission.state == state)
+        .options(*_SMALL_JOB)
         .order_by(col(Submission.id))
     )
     return list(session.exec(query))
 
 
+def firsts(session: Session, job_ids: int | Iterable[int]) -> dict[int | None, int]:
+    """Return the first container of each submission of those jobs, by the submission's id."""
+    query = select(Submission.id, Submission.first).where(among(col(Submission.job_id), job_ids))
+    return dict(session.exec(query).all())
+
+
+def array_task(container: Container, firsts: dict[int | None, int]) -> int:
+    """Return Slurm's number of a container: array tasks count from 0 in each submission."""
+    return container.index - firsts.get(container.submission_id, 0)
+
+
 def unaccounted(session: Session, site: str, since: datetime) -> list[Job]:
-    """Return jobs that ended since a time and whose usage is not final yet."""
+    """Return jobs that ended since a time and whose usage is not final yet, as `active` gives them."""
     query = select(Job).where(
         Job.site == site,
         col(Job.phase).in_(ENDED),
         col(Job.usage_final).is_(False),
         Job.updated >= since,
     )
-    return list(session.exec(query.order_by(col(Job.id))))
+    return list(session.exec(query.options(*_SMALL_JOB).order_by(col(Job.id))))
 
 
-def uncleaned(session: Session, site: str, failed_before: datetime) -> list[Job]:
-    """Return jobs whose work directory still holds their files: complete, canceled, or failed before a time."""
+def uncleaned(session: Session, site: str, failed_before: datetime, after: int = 0) -> list[Job]:
+    """Return jobs, later than `after`, whose work directory is to be cleaned: complete, canceled, or failed before a time."""
     query = select(Job).where(
         Job.site == site,
         or_(
@@ -162,5 +255,19 @@ def uncleaned(session: Session, site: str, failed_before: datetime) -> list[Job]
             and_(Job.phase == "error", Job.updated < failed_before),
         ),
         col(Job.cleaned).is_(False),
+        col(Job.id) > after,
     )
-    return list(session.exec(query.order_by(col(Job.id)).limit(MOST_UNCLEANED)))
+    query = query.options(*_SMALL_JOB).order_by(col(Job.id)).limit(MOST_UNCLEANED)
+    return list(session.exec(query))
+
+
+def among(column: Any, ids: int | Iterable[int]) -> ColumnElement[bool]:
+    """Compare with any number of ids: they are written into the statement, as SQLite has a bound on parameters."""
+    wanted = [ids] if isinstance(ids, int) else list(ids)
+    values = bindparam("ids", wanted, BigInteger, unique=True, expanding=True, literal_execute=True)
+    found: ColumnElement[bool] = column.in_(values)
+    return found
+
+
+def _open(site: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(Job.site) == site, col(Job.phase).not_in(ENDED)

@@ -1,0 +1,150 @@
+"""What a submission needs at its site: the batch script, job.json, container.json of each container.
+
+Their form is that of docs/node-protocol.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from gateway.config import Config
+from gateway.daemon.site import Site
+from gateway.jobs.quantities import slurm_minutes
+from gateway.slurm.render import ScriptValues, render
+from gateway.store.tables import Container, InputFile, Job, Submission
+
+
+def script_path(site: Site, submission: Submission) -> str:
+    """Return where the batch script of a submission is."""
+    return f"{site.job_dir(submission.job_id)}/submit-{submission.number}.sbatch"
+
+
+def claim_path(site: Site, submission: Submission) -> str:
+    """Return where the agent writes which Slurm job runs a submission."""
+    return f"{site.job_dir(submission.job_id)}/claim-{submission.number}"
+
+
+def job_name(submission: Submission) -> str:
+    """Slurm's name of a submission: unique, for sites whose accounting keeps no comments."""
+    return f"cts-{submission.job_id}-{submission.number}-{submission.tag.rpartition(':')[2]}"
+
+
+def make_files(
+    config: Config,
+    site: Site,
+    submission: Submission,
+    job: Job,
+    containers: Sequence[tuple[Container, Sequence[InputFile]]],
+) -> tuple[str, list[tuple[str, bytes]]]:
+    """Make the script of a submission, and all its files (path, content), the script's among them.
+
+    Raises
+    ------
+    ConfigError, ValueError
+        When there can be no script: a template that is wrong, a value that may not stand in it.
+    """
+    directory = site.job_dir(submission.job_id)
+    script = _script(site, submission, job)
+    files = [
+        (f"{directory}/{container.index}/container.json", _container(container, inputs))
+        for container, inputs in containers
+    ]
+    files.append((f"{directory}/job.json", _job(config, site, job)))
+    files.append((script_path(site, submission), script.encode("ascii")))
+    return script, files
+
+
+def _memory_mb(site: Site, job: Job) -> tuple[int, int]:
+    """Return MiB of the container, and of what runs beside it."""
+    return -(-job.memory // (1 << 20)), -(-site.section.overhead_memory // (1 << 20))
+
+
+def _script(site: Site, submission: Submission, job: Job) -> str:
+    section = site.section
+    directory = site.job_dir(submission.job_id)
+    return render(
+        section.template,
+        ScriptValues(
+            job_name=job_name(submission),
+            comment=submission.tag,
+            job_dir=directory,
+            tasks=submission.count,
+            cpus=job.cpus,
+            memory_mb=sum(_memory_mb(site, job)),
+            minutes=slurm_minutes(job.runtime) + section.staging_minutes,
+            signal_seconds=section.signal_seconds,
+            partition=section.partition,
+            account=section.account,
+            qos=section.qos,
+            python=str(section.python),
+            agent=site.agent(),
+            job_file=f"{directory}/job.json",
+            number=submission.number,
+            first=submission.first,
+        ),
+    )
+
+
+def _job(config: Config, site: Site, job: Job) -> bytes:
+    section, s3 = site.section, config.s3
+    registry = str(job.image["name"]).partition("/")[0]
+    params = job.job_input["params"]
+    memory_mb, overhead_mb = _memory_mb(site, job)
+    document = {
+        "version": 1,
+        "job_id": job.id,
+        "token": job.token,
+        "mailbox": site.mailbox,
+        "job_dir": site.job_dir(job.id or 0),
+        "agent": site.agent(),
+        "python": str(section.python),
+        "image": {
+            "reference": f"{job.image['name']}@{job.image['digest']}",
+            "digest": job.image["digest"],
+            "entrypoint": job.image["entrypoint"],
+            "cmd": job.image["cmd"],
+            "workdir": job.image["workdir"],
+            "env": job.image.get("env", {}),
+        },
+        "image_cache": f"{site.work}/images",
+        "apptainer": str(section.apptainer),
+        "apptainer_flags": list(section.apptainer_flags),
+        "no_https": registry in config.images.insecure_registries,
+        "input_mount_point": params["input_mount_point"],
+        "output_mount_point": params["output_mount_point"],
+        "cpus": job.cpus,
+        "memory": job.memory,
+        "run_memory_mb": memory_mb + overhead_mb // 2,
+        "runtime_seconds": job.runtime,
+        "grace_seconds": section.grace_seconds,
+        "scratch": str(section.scratch) if section.scratch else None,
+        "max_log_size": section.max_log_size,
+        "s3": {
+            "ca_file": str(s3.ca_file) if s3.ca_file else None,
+            "insecure": s3.insecure,
+            "part_size": s3.part_size,
+        },
+    }
+    return json.dumps(document).encode()
+
+
+def _container(container: Container, inputs: Sequence[InputFile]) -> bytes:
+    document = {
+        "version": 1,
+        "index": container.index,
+        "args": container.args,
+        "environment": container.environment,
+        "inputs": [
+            {
+                "id": item.id,
+                "path": item.path,
+                "size": item.size,
+                "etag": item.etag,
+                "part_sizes": item.part_sizes,
+                "crc64nvme": item.crc64nvme if item.check_crc64nvme else None,
+            }
+            for item in inputs
+        ],
+    }
+    return json.dumps(document).encode()
