@@ -224,3 +224,20 @@ class Audit(SQLModel, table=True):
     action: str
     target: str
     result: str
+
+
+class Token(SQLModel, table=True):
+    """A bearer token: of whom, until when, and the SHA-256 of the whole, never the token itself."""
+
+    __tablename__ = "token"
+
+    id: str = Field(primary_key=True)
+    user: str = Field(index=True)
+    name: str | None = None
+    digest: str
+    created: datetime = Field(sa_column=_time(nullable=False))
+    created_by: str
+    expires: datetime = Field(sa_column=_time(nullable=False))
+    last_used: datetime | None = Field(default=None, sa_column=_time())
+    revoked: datetime | None = Field(default=None, sa_column=_time())
+    revoked_by: str | None = None
