@@ -111,7 +111,7 @@ class Part:
                 start_new_session=True,
                 cwd="/",
             )
-        while not self.ready():
+        while self.pid() is None or not self.ready():
             if process.poll() is not None:
                 raise ClusterError(
                     f"{self.name} ended with code {process.returncode}: {self.last_words()}"
