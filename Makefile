@@ -1,5 +1,5 @@
 # make demo: a real job from S3 to S3 on a dev cluster.   make test: everything.   Both set up what they need.
-.PHONY: venv up demo test lint docs unit cluster bench down
+.PHONY: venv up demo test lint docs unit cluster faults bench down
 
 venv:
 	@deploy/bootstrap
@@ -16,6 +16,7 @@ lint: venv
 	.venv/bin/ruff check gateway slurm_templates tests deploy
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/vermin -q -t=3.9- --no-tips --violations --exclude compression --exclude compression.zstd gateway/agent
 
 docs: venv
 	.venv/bin/ruff check docs
@@ -26,8 +27,13 @@ docs: venv
 unit: venv
 	.venv/bin/pytest -q -n 2 -m "not cluster"
 
+# Most of it is waiting for Slurm, so some files run at one time; the faults then have the cluster to themselves.
 cluster: up
-	.venv/bin/pytest -q -m cluster
+	.venv/bin/pytest -q -n 3 --dist loadfile -m cluster --ignore=tests/faults
+	.venv/bin/pytest -q -m cluster tests/faults
+
+faults: up
+	.venv/bin/pytest -q -m cluster tests/faults
 
 bench: up
 	@.venv/bin/python tests/bench/overhead.py

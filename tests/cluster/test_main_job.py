@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +11,6 @@ from tests.conftest import DevCluster
 
 pytestmark = pytest.mark.cluster
 READS = [f"sample-data/reads/sample-{n}.txt" for n in range(1, 9)]
-
-
-@pytest.fixture
-def daemon_back(site: DevCluster) -> Iterator[None]:
-    """See that the daemon runs again, whatever the test did to it."""
-    yield
-    site.tool("start", "gateway")
 
 
 def test_eight_objects_over_three_containers_come_back_in_s3_unchanged(site: DevCluster) -> None:
@@ -166,18 +158,6 @@ def test_bob_cannot_see_cancel_or_read_the_logs_of_alices_job(site: DevCluster) 
     assert site.run("cat", "/var/lib/cts/cts.db", user="ctsjob", check=False).returncode != 0
 
 
-def test_a_daemon_killed_while_a_job_runs_finds_it_again(
-    site: DevCluster, daemon_back: None
-) -> None:
-    job_id = site.submit(image=site.image("sleep"), params={"args": ["4"]})
-    site.until(lambda: site.job(job_id)["phase"] == "run")
-    site.tool("kill", "gateway")
-    site.tool("start", "gateway")
-    job = site.finish(job_id)
-    assert job["state"] == "complete", job["error"]
-    assert len(job["slurm_jobs"]) == 1
-
-
 def test_a_job_that_needs_more_memory_than_it_asked_for_says_so(site: DevCluster) -> None:
     job = site.finish(site.submit(image=site.image("memory"), params={"args": ["2000"]}))
     assert job["state"] == "error"
@@ -204,62 +184,3 @@ def test_a_container_past_its_runtime_is_stopped_and_told(site: DevCluster) -> N
     job = site.finish(site.submit(image=site.image("sleep"), params={"args": ["100"]}, runtime=3))
     assert job["state"] == "error"
     assert "3 s" in job["error"]
-
-
-@pytest.mark.parametrize(
-    ("fields", "appcode"),
-    [
-        ({"input_files": ["no-such-bucket/x"]}, "40020"),
-        ({"input_files": ["sample-data/no-such-key"]}, "40010"),
-        ({"input_files": ["private-data/secret.txt"]}, "20010"),
-        ({"output_dir": "no-such-bucket/x"}, "40020"),
-        ({"output_dir": "private-data/x"}, "20020"),
-        ({"image": "127.0.0.1:1/none/none:1"}, "40030"),
-        ({"cluster": "mars"}, "30001"),
-        ({"labels": {"a": "b"}}, "100000"),
-        ({"cpu": 1}, "30010"),
-    ],
-)
-def test_each_mistake_has_its_own_error(
-    site: DevCluster, fields: dict[str, object], appcode: str
-) -> None:
-    job = {
-        "cluster": "dev",
-        "image": site.image("checksum"),
-        "input_files": READS[:1],
-        "output_dir": "results/x",
-    } | fields
-    done = site.run("cts", "submit", "-", text=json.dumps(job), check=False)
-    assert done.returncode in (2, 3)
-    assert f"(appcode {appcode})" in done.stderr
-    assert done.stdout == ""
-
-
-def test_an_image_without_entrypoint_is_refused(site: DevCluster) -> None:
-    done = site.run(
-        "cts",
-        "admin",
-        "image",
-        "approve",
-        f"{site.registry}/test/noentry:1.0",
-        user="ada",
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "30060" in done.stderr
-
-
-def test_only_admins_approve_images(site: DevCluster) -> None:
-    done = site.run(
-        "cts", "admin", "image", "approve", f"{site.registry}/test/noentry:1.0", check=False
-    )
-    assert done.returncode == 3
-    assert "20000" in done.stderr
-
-
-def test_ctsd_check_tries_every_dependency(site: DevCluster) -> None:
-    ready = json.loads(
-        site.run("curl", "-s", "--unix-socket", "/run/cts/cts.sock", "http://cts/ready").stdout
-    )
-    assert ready["ready"] is True
-    assert {"database", "s3", "crane"} <= {check["name"] for check in ready["checks"]}

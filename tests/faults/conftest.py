@@ -30,9 +30,7 @@ def all_back(site: DevCluster) -> Iterator[None]:
         if state != "up":
             site.tool("start", part)
     nodes = "n[1-4]"
-    site.run(
-        "scontrol", "update", f"nodename={nodes}", "state=resume", user="root", check=False
-    )
+    site.run("scontrol", "update", f"nodename={nodes}", "state=resume", user="root", check=False)
     deadline = time.monotonic() + 60
     while "idle" not in site.run("sinfo", "-h", "-o", "%t", user="root").stdout:
         assert time.monotonic() < deadline, "no node of the site came back"

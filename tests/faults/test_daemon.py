@@ -17,7 +17,7 @@ def test_a_daemon_killed_again_and_again_under_a_stream_of_jobs_loses_and_double
     image = site.image("checksum")
     chance = random.Random(20261124)
     jobs = []
-    for _ in range(8):
+    for _ in range(6):
         jobs.append(site.submit(image=image, input_files=READS, num_containers=2))
         site.run("sleep", f"{chance.uniform(0, 0.8):.2f}", user="root")
         site.tool("kill", "gateway")
@@ -30,6 +30,16 @@ def test_a_daemon_killed_again_and_again_under_a_stream_of_jobs_loses_and_double
         assert len(job["slurm_jobs"]) == 1
         times = [row["time"] for row in job["transition_times"]]
         assert times == sorted(times)
+
+
+def test_a_daemon_killed_while_a_job_runs_finds_it_again(site: DevCluster) -> None:
+    job_id = site.submit(image=site.image("sleep"), params={"args": ["4"]})
+    site.until(lambda: site.job(job_id)["phase"] == "run")
+    site.tool("kill", "gateway")
+    site.tool("start", "gateway")
+    job = site.finish(job_id)
+    assert job["state"] == "complete", job["error"]
+    assert len(job["slurm_jobs"]) == 1
 
 
 def test_a_helper_that_is_killed_is_started_again(site: DevCluster) -> None:

@@ -13,7 +13,7 @@ def _copied(site: DevCluster, job: dict[str, object]) -> bool:
     """Whether the job's outputs in S3 are its inputs, byte for byte."""
     script = (
         'set -e; rm -rf got want; aws s3 cp --only-show-errors --recursive "s3://$1" got; '
-        'aws s3 cp --only-show-errors --recursive s3://sample-data/reads want; '
+        "aws s3 cp --only-show-errors --recursive s3://sample-data/reads want; "
         'cd got; for f in sample-*; do cmp "$f" "../want/$f"; done'
     )
     fields = job["job_input"]

@@ -2,31 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.conftest import DevCluster
-
-pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(autouse=True)
-def all_back(site: DevCluster) -> Iterator[None]:
-    """Let slurmctld and the daemon run again, whatever happens."""
-    yield
-    site.run("pkill", "-CONT", "-x", "slurmctld", user="root", check=False)
-    site.tool("start", "gateway")
-
-
-def _slurm_jobs_of(site: DevCluster, job_id: str) -> set[str]:
-    queued = site.run("squeue", "-h", "-t", "all", "-o", "%F %j", user="root").stdout
-    accounted = site.run("sacct", "-n", "-P", "-X", "-a", "-o", "JobID,JobName", user="root").stdout
-    lines = [line.split() for line in queued.splitlines()]
-    lines += [
-        [line.split("|")[0].split("_")[0], line.split("|")[1]] for line in accounted.splitlines()
-    ]
-    return {number for number, name in lines if name.startswith(f"cts-{job_id}-")}
+from tests.faults.slurm import slurm_jobs_of
 
 
 def _submit_into_a_silent_slurm(site: DevCluster) -> str:
@@ -48,7 +25,7 @@ def test_a_daemon_killed_before_slurm_answered_sbatch_submits_nothing_twice(
     site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
     job = site.finish(job_id)
     assert job["state"] == "complete", job["error"]
-    assert _slurm_jobs_of(site, job_id) == set(job["slurm_jobs"])
+    assert slurm_jobs_of(site, job_id) == set(job["slurm_jobs"])
     assert len(job["slurm_jobs"]) == 1
 
 
@@ -58,12 +35,12 @@ def test_a_daemon_killed_after_slurm_took_the_job_but_before_it_was_written_down
     job_id = _submit_into_a_silent_slurm(site)
     site.run("pkill", "-STOP", "-x", "-u", "ctsd", "ctsd", user="root")
     site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
-    site.until(lambda: len(_slurm_jobs_of(site, job_id)) == 1)
+    site.until(lambda: len(slurm_jobs_of(site, job_id)) == 1)
     site.tool("kill", "gateway")
     site.tool("start", "gateway")
     job = site.finish(job_id)
     assert job["state"] == "complete", job["error"]
-    assert _slurm_jobs_of(site, job_id) == set(job["slurm_jobs"])
+    assert slurm_jobs_of(site, job_id) == set(job["slurm_jobs"])
     assert len(job["slurm_jobs"]) == 1
 
 
@@ -73,4 +50,4 @@ def test_a_slurmctld_that_restarts_while_a_job_runs_loses_nothing(site: DevClust
     site.tool("restart", "slurmctld")
     job = site.finish(job_id)
     assert job["state"] == "complete", job["error"]
-    assert len(_slurm_jobs_of(site, job_id)) == 1
+    assert len(slurm_jobs_of(site, job_id)) == 1
