@@ -172,6 +172,10 @@ def _batch(
     place.clean_start()
     report.place = place
     report.mailbox = Mailbox(job, n, slurm, place, "batch")
+    if job.staging is not None:
+        from .refdata import stage  # noqa: PLC0415 - seldom wanted
+
+        return stage(job, job.staging, place, report, stop)
     staged = _phase("stage-in", steps, place, report, stop)
     if staged.outcome != "ok":
         return staged

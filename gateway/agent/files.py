@@ -147,6 +147,17 @@ class Image(NamedTuple):
     env: Dict[str, str]
 
 
+class Staging(NamedTuple):
+    """What a job that stages reference data does: unpack its one input into `directory`/`name`."""
+
+    kind: str
+    file_name: str
+    directory: Path
+    name: str
+    max_bytes: int
+    max_files: int
+
+
 class Job(NamedTuple):
     """What the containers of a job have in common (job.json). Memory and sizes in bytes."""
 
@@ -175,6 +186,7 @@ class Job(NamedTuple):
     part_size: int
     srun: str
     refdata: Tuple[Tuple[str, str], ...]
+    staging: Optional[Staging]
 
     def __repr__(self) -> str:
         return f"Job({self.job_id})"
@@ -224,6 +236,20 @@ def read_job(path: Path) -> Job:
         part_size=s3.whole("part_size"),
         srun=f.text_or_none("srun") or "srun",
         refdata=tuple((r.text("path"), r.text("mount_point")) for r in f.each("refdata")),
+        staging=_staging(f.inner_or_none("staging")),
+    )
+
+
+def _staging(fields: Optional[Fields]) -> Optional[Staging]:
+    if fields is None:
+        return None
+    return Staging(
+        fields.text("kind"),
+        fields.text("file_name"),
+        Path(fields.text("directory")),
+        fields.text("name"),
+        fields.whole("max_bytes"),
+        fields.whole("max_files"),
     )
 
 
