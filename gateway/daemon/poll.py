@@ -123,7 +123,8 @@ class Poller:
                     self._ended_since.pop(key, None)
                     news += self._news(key, container, task)
                 elif self._explained(key, container, state, record):
-                    ended.append(Ended(container, state, record))
+                    node = _node(record.node if record else "") or _node(task.node if task else "")
+                    ended.append(Ended(container, state, record, node))
         self._keep_news(news)
         keep_results(self._db, self._results)
         self._results = {}
@@ -203,8 +204,7 @@ class Poller:
                 if row is None or Phase.of(row.phase).terminal:
                     continue
                 row.slurm_state = task.state
-                if task.node and not task.node.startswith("("):
-                    row.node = task.node
+                row.node = _node(task.node) or row.node
                 if lookup(task.state).meaning is Meaning.WAITING:
                     # A requeued task begins anew: what its first run said is no news of the next.
                     row.result, row.exit_code, row.signal = None, None, None
@@ -251,6 +251,11 @@ class Poller:
         if not placed:
             return min(period, 2.0) if unused else _IDLE
         return period * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+
+
+def _node(text: str) -> str | None:
+    """Return a node's name; None for what Slurm writes in its place where there is none."""
+    return None if text.startswith("(") or text in ("", "None assigned") else text
 
 
 def _outcome(container: Container) -> object:

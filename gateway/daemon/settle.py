@@ -39,6 +39,7 @@ class Ended:
     container: Container
     state: str
     record: TaskRecord | None
+    node: str | None
 
     @property
     def key(self) -> tuple[int, int]:
@@ -190,9 +191,7 @@ class Settler:
                 if row is None or not advance_container(session, row, verdict.phase, verdict.error):
                     continue
                 row.slurm_state, row.error = ended.state, verdict.error
-                record = ended.record
-                if record is not None and record.node and record.node != "None assigned":
-                    row.node = record.node
+                row.node = ended.node or row.node
                 for output in verdict.outputs:
                     if verdict.seen[output.id] is None:
                         output.verified = True

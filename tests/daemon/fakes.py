@@ -151,9 +151,14 @@ class Store(ObjectStore):
 
     def __init__(self, config: S3Section) -> None:
         super().__init__(config)
+        self.config = config
+        self.heal()
+
+    def heal(self) -> None:
+        """Let all be well."""
         self.away = False
         self.broken: set[str] = set()  # keys for which the store answers 500
-        self.looked: list[str] = []
+        self.looked: list[str] = []  # keys that were looked at
 
     def inspect(self, bucket: str, key: str) -> ObjectInfo:
         self.looked.append(key)

@@ -35,19 +35,25 @@ def bucket(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plac
         yield place
 
 
+@pytest.fixture(scope="session")
+def store(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The daemon's own way to that bucket; making a client of S3 takes longer than most tests."""
+    return Store(section(moto, tmp_path_factory.mktemp("store"), "key", SECRET))
+
+
 @pytest.fixture
 def make_world(
-    moto: str, bucket: Place, schema: Path, tmp_path: Path
+    store: Store, bucket: Place, schema: Path, tmp_path: Path
 ) -> Iterator[Callable[..., World]]:
     """Make a world with settings of its site."""
     made: list[World] = []
+    store.heal()
 
     def make(*, max_array_size: int = 1001, **site: Any) -> World:
         folder = tmp_path / f"world-{len(made)}"
         folder.mkdir()
         shutil.copy(schema, folder / "cts.db")
-        keys = section(moto, folder, "key", SECRET)
-        config = make_config(keys, folder, **site)
+        config = make_config(store.config, folder, **site)
         slurm = FakeSlurm(max_array_size)
         hands = LocalHands(str(config.sites["dev"].work_dir))
         made.append(
@@ -56,7 +62,7 @@ def make_world(
                 Database(f"sqlite:///{folder}/cts.db"),
                 Site("dev", config.sites["dev"], hands, slurm),
                 slurm,
-                Store(config.s3),
+                store,
                 bucket,
                 f"{uuid.uuid4().hex}/",
             )

@@ -255,9 +255,13 @@ class World:
             "outputs": [{"path": path, "size": 1, "etag": "", "md5": "", "crc64nvme": None} for path in outputs],
             "log_truncated": False, "memory_ran_out": False,
         }  # fmt: skip
+        self.write_result(number, json.dumps(document | fields), index)
+
+    def write_result(self, number: int, text: str, index: int = 0) -> None:
+        """Write anything as result.json."""
         folder = self.folder(number, index)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(json.dumps(document | fields))
+        (folder / "result.json").write_text(text)
 
     def complete(self, number: int, slurm: str, index: int = 0, name: str = "") -> None:
         """Have a container run, write one file and end well."""
