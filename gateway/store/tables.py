@@ -62,6 +62,8 @@ class Image(SQLModel, table=True):
     cmd: list[str] = Field(sa_column=Column(JSON, nullable=False))
     workdir: str = "/"
     env: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    refdata_id: int | None = None
+    default_refdata_mount_point: str | None = None
     registered_by: str
     registered_on: datetime = Field(sa_column=_time(nullable=False))
 
@@ -241,3 +243,62 @@ class Token(SQLModel, table=True):
     last_used: datetime | None = Field(default=None, sa_column=_time())
     revoked: datetime | None = Field(default=None, sa_column=_time())
     revoked_by: str | None = None
+
+
+class Refdata(SQLModel, table=True):
+    """An object that was registered as reference data, as S3 showed it then; `number` counts those that were forced."""
+
+    __tablename__ = "refdata"
+    __table_args__ = (
+        UniqueConstraint("bucket", "key", "etag", "number"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    bucket: str
+    key: str
+    number: int = 0
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    etag: str
+    part_sizes: list[int] | None = Field(default=None, sa_column=Column(JSON))
+    crc64nvme: str | None = None
+    check_crc64nvme: bool = False
+    unpack: bool
+    registered_by: str
+    registered_on: datetime = Field(sa_column=_time(nullable=False))
+
+
+class RefdataSite(SQLModel, table=True):
+    """Reference data at a site. `job_id` is the job that stages it; `remove` says that its files are to go first."""
+
+    __tablename__ = "refdata_site"
+
+    refdata_id: int = Field(primary_key=True)
+    site: str = Field(primary_key=True)
+    state: str
+    job_id: int | None = Field(default=None, sa_column=Column(BigInteger))
+    error: str | None = Field(default=None, sa_column=Column(Text))
+    remove: bool = False
+    unpacked_bytes: int | None = Field(default=None, sa_column=Column(BigInteger))
+
+
+class RefdataTransition(SQLModel, table=True):
+    """The history of reference data at its sites; rows are only ever added."""
+
+    __tablename__ = "refdata_transition"
+
+    id: int | None = Field(default=None, primary_key=True)
+    refdata_id: int = Field(index=True)
+    site: str
+    state: str
+    time: datetime = Field(sa_column=_time(nullable=False))
+    detail: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class JobRefdata(SQLModel, table=True):
+    """The reference data that a job's containers see."""
+
+    __tablename__ = "job_refdata"
+
+    job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    refdata_id: int = Field(index=True)
