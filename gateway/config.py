@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from gateway.errors import ConfigError
@@ -35,6 +36,7 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", re.ASCII)
 _SOCKET_BYTES = 107  # unix(7)
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_.+/-]*")
 
@@ -50,6 +52,25 @@ def _socket_path(path: Path) -> Path:
     if len(str(path).encode()) > _SOCKET_BYTES:
         raise ValueError(f"a socket's path has at most {_SOCKET_BYTES} bytes; use a shorter one")
     return path
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Split `host:port`, `[IPv6]:port`.
+
+    Raises
+    ------
+    ValueError
+        When it is neither.
+    """
+    match = _LISTEN.fullmatch(text)
+    if match is None or not 1 <= int(match[3]) <= 65535:
+        raise ValueError("must be host:port, such as 0.0.0.0:8443 or [::]:8443")
+    return match[1] or match[2], int(match[3])
+
+
+def _listen(text: str) -> str:
+    listen_address(text)
+    return text
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -78,6 +99,18 @@ class ApiSection(_Section):
     """[api]: where the daemon listens."""
 
     socket: Annotated[AbsolutePath, AfterValidator(_socket_path)] = Path("/run/cts/cts.sock")
+    listen: Annotated[str, AfterValidator(_listen)] | None = None
+    tls_certificate: AbsolutePath | None = None
+    tls_key: AbsolutePath | None = None
+    token_max_days: int = Field(default=365, ge=1, le=3650)
+
+    @model_validator(mode="after")
+    def _tls_only(self) -> ApiSection:
+        if self.listen is not None and (self.tls_certificate is None or self.tls_key is None):
+            raise ValueError(
+                "listen needs tls_certificate and tls_key: tokens never go over a line that others can read"
+            )
+        return self
 
 
 class DatabaseSection(_Section):
@@ -246,6 +279,12 @@ def warnings_of(path: Path, config: Config) -> list[str]:
         try:
             mode = stat.S_IMODE(file.stat().st_mode)
         except OSError:
+    if config.api.tls_key is not None:
+        files["api.tls_key"] = config.api.tls_key
+    if config.api.listen is None and {"tls_certificate", "tls_key"} & config.api.model_fields_set:
+        found.append(
+            f"api.tls_certificate and api.tls_key in {path} are not used: there is no api.listen"
+        )
             continue  # who needs it says so
         if mode & 0o077:
             found.append(f"{key} {file} can be read by others (mode {mode:04o}): chmod 600 {file}")

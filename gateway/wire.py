@@ -275,3 +275,30 @@ class ErrorBody(BaseModel):
     """The body of every 4xx and 5xx."""
 
     error: ErrorInfo
+class Token(BaseModel):
+    """What is told of a bearer token; `id` is its public part."""
+
+    id: str
+    user: str
+    name: str | None = None
+    state: Literal["active", "expired", "revoked"]
+    created: datetime
+    created_by: str
+    expires: datetime
+    last_used: datetime | None = None
+    revoked: datetime | None = None
+    revoked_by: str | None = None
+
+
+class NewToken(Token):
+    """POST /tokens: the one time that the token itself is told."""
+
+    token: str
+
+
+class Tokens(BaseModel):
+    """GET /tokens."""
+
+    tokens: list[Token]
+
+

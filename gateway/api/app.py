@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
 from gateway import __version__
 from gateway.api import errors
+from gateway.api.attempts import Attempts
 from gateway.api.bodies import Bodies
-from gateway.api.identity import Directory, caller_of
+from gateway.api.directory import Directory
+from gateway.api.identity import Identity
 from gateway.api.middleware import Requests
 from gateway.api.openapi import describe
 from gateway.api.params import check_query, error_schema
@@ -24,8 +27,7 @@ from gateway.jobs.services import Services
 def create_app(
     services: Services, roles: RolesSection, directory: Directory | None = None
 ) -> FastAPI:
-    """Build the application over the services; `directory` tells users by uid, by default those of the system."""
-    users = directory or Directory()
+    """Build the application over the services; `directory` tells users by uid and by name, by default those of the system."""
     app = FastAPI(
         title="cts",
         version=__version__,
@@ -37,34 +39,39 @@ def create_app(
     app.state.services = services
     app.state.readiness = Readiness()
     app.state.bodies = Bodies()
+    app.state.attempts = Attempts()
 
-    def identified(request: Request) -> None:
-        request.state.caller = caller_of(request, roles, users)
+    identity = Identity(roles, directory or Directory())
 
-    def admin(request: Request) -> None:
-        identified(request)
+    async def identified(request: Request) -> None:
+        request.state.caller = await identity.caller(request)
+
+    async def admin(request: Request) -> None:
+        await identified(request)
         if not request.state.caller.admin:
             raise GatewayError(
                 AppCode.UNAUTHORIZED,
                 f"{request.state.caller.user} is no admin of this gateway, and {request.url.path} is for admins.",
             )
 
-    checks: dict[Access, list[Any]] = {
-        Access.OPEN: [],
-        Access.USER: [Depends(identified)],
-        Access.ADMIN: [Depends(admin)],
+    kinds: dict[Access, type[APIRoute]] = {
+        Access.OPEN: APIRoute,
+        Access.USER: _checked(identified),
+        Access.ADMIN: _checked(admin),
     }
     for route in ROUTES:
         known: dict[str, bool] = {}
-        app.add_api_route(
+        app.router.add_api_route(
             route.path,
             route.handler,
             methods=[route.method],
-            dependencies=[*checks[route.access], Depends(check_query(known))],
+            dependencies=[Depends(check_query(known))],
             response_model=route.model,
             status_code=route.status,
             responses=error_schema(),
             operation_id=route.name,
+            route_class_override=kinds[route.access],
+            openapi_extra=None if route.access is Access.OPEN else {"security": [{"token": []}]},
         )
         made = app.router.routes[-1]
         if not isinstance(made, APIRoute):  # pragma: no cover - FastAPI's promise
@@ -72,14 +79,30 @@ def create_app(
         for field in made.dependant.query_params:
             known[field.alias] = "list" in str(field.field_info.annotation)
     for route in PLANNED:
-        app.add_api_route(
+        app.router.add_api_route(
             route.path,
             route.handler,
             methods=[route.method],
-            dependencies=checks[route.access],
+            route_class_override=kinds[route.access],
             include_in_schema=False,
         )
     errors.install(app)
     app.add_middleware(Requests)
     describe(app)
     return app
+
+
+def _checked(check: Callable[[Request], Awaitable[None]]) -> type[APIRoute]:
+    """Return a kind of route that checks first: before a byte of a body is read, or a parameter looked at."""
+
+    class Checked(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            plain = super().get_route_handler()
+
+            async def handler(request: Request) -> Response:
+                await check(request)
+                return await plain(request)
+
+            return handler
+
+    return Checked

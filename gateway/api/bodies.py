@@ -8,11 +8,30 @@ from contextlib import asynccontextmanager
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
 
 from gateway.errors import AppCode, GatewayError
 
 MAX_BODY = 32 << 20  # bytes; 10,000 input files of the longest names are some 15 MiB
+_SMALL = 256 << 10  # bytes of every other body: no route but one takes more than a page
 _PER_USER = 4 * MAX_BODY
+
+
+def bounded(scope: Scope, receive: Receive) -> Receive:
+    """Return a `receive` that raises HTTPException 413 past what the route at hand may take, whoever reads the body."""
+    most = MAX_BODY if (scope["method"], scope["path"]) == ("POST", "/jobs") else _SMALL
+    taken = 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            size = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most >> 10} KiB"
+            raise HTTPException(413, f"The body of this request may have {size}; send less.")
+        return message
+
+    return counted
 
 
 class Bodies:

@@ -1,4 +1,4 @@
-"""Connections to the socket: whose they are, how long a request may take to arrive, how many one user may have."""
+"""Connections: whose they are, how long a request may take to arrive, how many one user or one network may have."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import socket
 import struct
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.api.attempts import network_of
 from gateway.api.errors import error_body
 from gateway.errors import AppCode
 
@@ -21,21 +23,28 @@ _UNSENT = (h11.IDLE, h11.SEND_RESPONSE)  # states of ours in which an answer may
 
 @dataclass(frozen=True)
 class Limits:
-    """What one connection and one user may take.
+    """What one connection, one user and one network may take.
 
     `patience` is the time in seconds that a whole request, body included, may take to arrive. `per_user` is the
-    number of connections of one user: past it the oldest idle one is closed, and where none is idle the new one is refused.
+    number of connections of one user on the Unix socket, `per_network` that of one address over TCP (of one /64 with
+    IPv6): past it the oldest idle one is closed, and where none is idle the new one is refused. `tcp` bounds those
+    over TCP together, so that users of the Unix socket always have room; `handshake` is what TLS may take, in seconds.
     """
 
     patience: float = 60.0
     per_user: int = 256
+    per_network: int = 256
+    tcp: int = 1024
+    handshake: float = 10.0
 
 
 class PeerProtocol(H11Protocol):
-    """uvicorn's HTTP protocol on a Unix socket, with `limits`; the peer's credentials are in the state of each request."""
+    """uvicorn's HTTP protocol, with `limits`. In the state of each request are, on a Unix socket, the peer's
+    credentials, and on any other its address.
+    """
 
     limits = Limits()
-    uid: int | None = None
+    owner: int | str | None = None  # a uid, or a network
     _deadline: asyncio.TimerHandle | None = None
     _since = 0.0
 
@@ -47,14 +56,22 @@ class PeerProtocol(H11Protocol):
         if peer is not None and peer.family == socket.AF_UNIX:
             raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             pid, uid, gid = _CREDENTIALS.unpack(raw)
-            self.uid = uid
+            self.owner = uid
             self.app_state = {**self.app_state, "peer": (pid, uid, gid)}
-            if not self._has_room():
-                self._answer(
-                    503,
-                    f"You have {self.limits.per_user} requests under way; let some of them end first.",
-                )
-                return
+            most, whose = self.limits.per_user, "You have"
+        else:
+            address = str((transport.get_extra_info("peername") or ("unknown",))[0])
+            self.owner = network_of(address)
+            self.app_state = {**self.app_state, "address": address}
+            most, whose = self.limits.per_network, f"The address {address} has"
+        mine = [
+            other
+            for other in self.others()
+            if other.owner == self.owner and not other.transport.is_closing()
+        ]
+        if len(mine) >= most and not close_oldest_idle(mine):
+            self._answer(503, f"{whose} {most} requests under way; let some of them end first.")
+            return
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -82,22 +99,18 @@ class PeerProtocol(H11Protocol):
         """Whether no request is being answered."""
         return self.cycle is None or bool(self.cycle.response_complete)
 
-    def _has_room(self) -> bool:
-        mine = [
+    @property
+    def over_tcp(self) -> bool:
+        """Whether it is no connection of the Unix socket."""
+        return isinstance(self.owner, str)
+
+    def others(self) -> list[PeerProtocol]:
+        """Return the other connections of the server."""
+        return [
             other
             for other in self.connections
-            if isinstance(other, PeerProtocol)
-            and other is not self
-            and other.uid == self.uid
-            and not other.transport.is_closing()
+            if isinstance(other, PeerProtocol) and other is not self
         ]
-        if len(mine) < self.limits.per_user:
-            return True
-        idle = [other for other in mine if other.idle]
-        if not idle:
-            return False
-        min(idle, key=lambda other: other._since).transport.close()
-        return True
 
     def _watch(self) -> None:
         """Have a timer as long as a request is awaited or arriving, and none while it is answered."""
@@ -144,6 +157,15 @@ class PeerProtocol(H11Protocol):
         if self.cycle is not None:
             self.cycle.disconnected = True  # the application's answer has no place any more
         self.transport.close()
+
+
+def close_oldest_idle(connections: Sequence[PeerProtocol]) -> bool:
+    """Close the one of them that has been idle longest; tell whether there was one."""
+    idle = [one for one in connections if one.idle and not one.transport.is_closing()]
+    if not idle:
+        return False
+    min(idle, key=lambda one: one._since).transport.close()
+    return True
 
 
 def protocol_with(limits: Limits) -> type[PeerProtocol]:

@@ -18,6 +18,12 @@ from gateway.errors import AppCode, ErrorDetail, GatewayError, SiteError, StoreE
 
 log = structlog.get_logger()
 
+_CHALLENGE = 'Bearer realm="cts"'  # RFC 6750, 3
+_CHALLENGES = {
+    AppCode.INVALID_TOKEN: f'{_CHALLENGE}, error="invalid_token"',
+    AppCode.INVALID_AUTH_HEADER: f'{_CHALLENGE}, error="invalid_request"',
+}
+
 
 def error_body(
     status: int,
@@ -79,7 +85,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(GatewayError)
     def _gateway(request: Request, exc: GatewayError) -> Response:
-        return error_response(request, exc.code.http_status, exc.message, exc.code, exc.details)
+        response = error_response(request, exc.code.http_status, exc.message, exc.code, exc.details)
+        if exc.code.http_status == 401:
+            response.headers["WWW-Authenticate"] = _CHALLENGES.get(exc.code, _CHALLENGE)
+        return response
 
     @app.exception_handler(RequestValidationError)
     def _validation(request: Request, exc: RequestValidationError) -> Response:
@@ -95,7 +104,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, exc: HTTPException) -> Response:
-        code = {404: AppCode.NOT_FOUND, 405: AppCode.UNSUPPORTED}.get(exc.status_code)
+        code = {
+            404: AppCode.NOT_FOUND,
+            405: AppCode.UNSUPPORTED,
+            429: AppCode.AUTHENTICATION_FAILED,
+        }.get(exc.status_code)
         allowed = _methods(request)
         messages = {
             404: f"There is nothing at {request.url.path}; /openapi.json lists what there is.",

@@ -1,115 +1,113 @@
-"""Who asks: the kernel's word for the uid at the other end, then the system's user and group database."""
+"""Who asks: on the Unix socket the kernel's word for the uid at the other end, over TCP a bearer token's user."""
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
-import threading
-import time
-from collections.abc import Callable
-from typing import Any, Protocol
+import re
+from typing import Any
 
+from anyio import to_thread
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from gateway.api.attempts import Attempts
+from gateway.api.directory import Directory
+from gateway.api.params import services_of
 from gateway.config import RolesSection
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.caller import Caller
 
-_FRESH = 60.0  # seconds
-_MOST = 10_000  # users kept
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # token68 of RFC 9110, 11.2
 
 
-class Names(Protocol):
-    """The system's users and groups (NSS)."""
+class Identity:
+    """Identifies the callers of requests. Roles come from the configuration at each request, never from a token."""
 
-    def user(self, uid: int) -> str:
-        """Return a user's name; KeyError where the uid has none."""
+    def __init__(self, roles: RolesSection, directory: Directory) -> None:
+        self._roles = roles
+        self._directory = directory
 
-    def groups(self, user: str, gid: int) -> list[int]:
-        """Return the gids of a user, `gid` among them."""
-
-    def group(self, gid: int) -> str:
-        """Return a group's name; KeyError where the gid has none."""
-
-
-class SystemNames:
-    """NSS as this machine has it: files, LDAP, sssd."""
-
-    def user(self, uid: int) -> str:
-        """Return a user's name."""
-        return pwd.getpwuid(uid).pw_name
-
-    def groups(self, user: str, gid: int) -> list[int]:
-        """Return the gids of a user."""
-        return os.getgrouplist(user, gid)
-
-    def group(self, gid: int) -> str:
-        """Return a group's name."""
-        return grp.getgrgid(gid).gr_name
-
-
-class Directory:
-    """Users by uid. Answers are kept a minute: with LDAP, a user in hundreds of groups costs hundreds of questions.
-
-    A change of somebody's groups is therefore seen a minute later at most.
-    """
-
-    def __init__(
-        self, names: Names | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._names = names or SystemNames()
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._known: dict[tuple[int, int], tuple[float, str, frozenset[str]]] = {}
-
-    def find(self, uid: int, gid: int) -> tuple[str, frozenset[str]]:
-        """Return the name and the groups of a user whose process has this uid and gid.
+    async def caller(self, request: Request) -> Caller:
+        """Identify the caller. On the Unix socket an Authorization header says nothing: the kernel does.
 
         Raises
         ------
-        KeyError
-            When the uid has no name.
+        GatewayError
+            NO_TOKEN, INVALID_AUTH_HEADER, INVALID_TOKEN over TCP; INVALID_USER for a uid that has no name here.
+        HTTPException
+            429 after too many wrong tokens from one place.
         """
-        with self._lock:
-            kept = self._known.get((uid, gid))
-        if kept is not None and self._clock() - kept[0] < _FRESH:
-            return kept[1], kept[2]
-        user = self._names.user(uid)
-        groups = frozenset(self._group(number) for number in self._names.groups(user, gid))
-        with self._lock:
-            if len(self._known) >= _MOST:
-                self._known.clear()
-            self._known[uid, gid] = (self._clock(), user, groups)
-        return user, groups
-
-    def _group(self, gid: int) -> str:
+        peer: Any = getattr(request.state, "peer", None)
+        if peer is not None:
+            return await to_thread.run_sync(self._local, peer)
+        text = bearer_of(request)
+        address = address_of(request)
+        attempts: Attempts = request.app.state.attempts
+        wait = attempts.wait(address, text)
+        if wait:
+            raise HTTPException(
+                429,
+                f"There were too many wrong tokens from {address}; try again in {wait} s.",
+                {"Retry-After": str(wait)},
+            )
         try:
-            return self._names.group(gid)
-        except KeyError:
-            return str(gid)
+            caller = await to_thread.run_sync(self._remote, request, text, address)
+        except GatewayError as exc:
+            if exc.code is AppCode.INVALID_TOKEN:
+                attempts.failed(address, text)
+            raise
+        attempts.worked(address, text)
+        return caller
+
+    def _local(self, peer: tuple[int, int, int]) -> Caller:
+        pid, uid, gid = peer
+        try:
+            user, groups = self._directory.find(uid, gid)
+        except KeyError as exc:
+            raise GatewayError(
+                AppCode.INVALID_USER, f"The uid {uid} has no user name on this machine."
+            ) from exc
+        return Caller(user, uid, groups, self._admin(user, groups), f"uid={uid} pid={pid}")
+
+    def _remote(self, request: Request, text: str, address: str) -> Caller:
+        use = services_of(request).tokens.check(text, f"address={address}")
+        uid, groups = self._directory.named(use.user)
+        return Caller(
+            use.user,
+            uid,
+            groups,
+            self._admin(use.user, groups),
+            f"address={address} token={use.token_id}",
+            use.token_id,
+        )
+
+    def _admin(self, user: str, groups: frozenset[str]) -> bool:
+        return user in self._roles.admin_users or bool(groups & set(self._roles.admin_groups))
 
 
-def caller_of(request: Request, roles: RolesSection, directory: Directory) -> Caller:
-    """Identify the caller of a request.
+def address_of(request: Request) -> str:
+    """Return the address at the other end of a TCP connection, as the kernel has it: no header changes it."""
+    return str(getattr(request.state, "address", "unknown"))
+
+
+def bearer_of(request: Request) -> str:
+    """Return the token of a request (RFC 6750, 2.1).
 
     Raises
     ------
     GatewayError
-        AUTHENTICATION_FAILED without credentials, INVALID_USER for a uid that has no name here.
+        NO_TOKEN, or INVALID_AUTH_HEADER, which never repeats what was sent.
     """
-    peer: Any = getattr(request.state, "peer", None)
-    if peer is None:
+    given = request.headers.getlist("authorization")
+    if not given:
         raise GatewayError(
-            AppCode.AUTHENTICATION_FAILED,
-            "The connection has no peer credentials; use the Unix socket.",
+            AppCode.NO_TOKEN,
+            "This call needs a token: send 'Authorization: Bearer TOKEN'; make one on the gateway's own machine with: "
+            "cts token create",
         )
-    pid, uid, gid = peer
-    try:
-        user, groups = directory.find(uid, gid)
-    except KeyError as exc:
+    scheme, _, text = given[0].strip().partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer" or not _TOKEN.fullmatch(text.strip()):
         raise GatewayError(
-            AppCode.INVALID_USER, f"The uid {uid} has no user name on this machine."
-        ) from exc
-    admin = user in roles.admin_users or bool(groups & set(roles.admin_groups))
-    return Caller(user, uid, groups, admin, f"uid={uid} pid={pid}")
+            AppCode.INVALID_AUTH_HEADER,
+            "The Authorization header is not as it must be; send it once, as 'Authorization: Bearer TOKEN'.",
+        )
+    return text.strip()

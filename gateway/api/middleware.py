@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 
@@ -11,9 +12,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.api.bodies import bounded
 from gateway.api.errors import bug_response, stopping_response
 
 log = structlog.get_logger()
+
+_SECRET = re.compile(
+    r"(cts_[0-9a-f]{12}_)[0-9a-f]+"
+)  # a token that somebody gave in place of its id
 
 
 class Requests:
@@ -40,7 +46,7 @@ class Requests:
         if state["head"]:
             scope = {**scope, "method": "GET"}
         # As it was sent, percent-encoded: no control character of a caller's gets into the log.
-        path = scope.get("raw_path", b"").decode("ascii", "replace")[:500]
+        path = _SECRET.sub(r"\1…", scope.get("raw_path", b"").decode("ascii", "replace")[:500])
         status, gone = 0, False
         begin = time.monotonic()
 
@@ -52,7 +58,7 @@ class Requests:
             await send(message)
 
         try:
-            await self._app(scope, receive, numbered)
+            await self._app(scope, bounded(scope, receive), numbered)
         except ClientDisconnect:
             gone = True
         except asyncio.CancelledError:  # the daemon ends, and this took longer than it waits
@@ -65,12 +71,14 @@ class Requests:
             # Else it is too late for another answer: the server closes the connection, for this one has no end.
         finally:
             caller = state.get("caller")
-            plain = method in ("GET", "HEAD") and 0 < status < 400
+            # 429 stands for requests that may be very many.
+            plain = (method in ("GET", "HEAD") and 0 < status < 400) or status == 429
             (log.debug if plain else log.info)(
                 "api.gone" if gone else "api.request",
                 method=method,
                 path=path,
                 status=status or None,
                 user=caller.user if caller is not None else None,
+                **({"address": state["address"]} if "address" in state else {}),
                 ms=round((time.monotonic() - begin) * 1000, 1),
             )

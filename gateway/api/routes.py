@@ -25,6 +25,7 @@ from gateway.api.jobs import (
     submit,
 )
 from gateway.api.sites import health, ready, root, sites, whoami
+from gateway.api.tokens import create, create_for, everybodys, mine, revoke, revoke_anybodys
 from gateway.errors import AppCode, GatewayError
 
 
@@ -81,6 +82,9 @@ ROUTES = (
     Route("GET", "/images", images, USER, wire.Images),
     Route("GET", "/images/{name:path}", image, USER, wire.Image),
     Route("GET", "/accounting", accounting, USER, wire.AcctRows),
+    Route("POST", "/tokens", create, USER, wire.NewToken),
+    Route("GET", "/tokens", mine, USER, wire.Tokens),
+    Route("DELETE", "/tokens/{token_id}", revoke, USER, status=204),
     Route("GET", "/admin/jobs", admin_jobs, ADMIN, wire.Jobs),
     Route("GET", "/admin/jobs/{job_id}", job, ADMIN, wire.Job),
     Route("GET", "/admin/jobs/{job_id}/exit_codes", exit_codes, ADMIN, wire.ExitCodes),
@@ -88,6 +92,9 @@ ROUTES = (
     Route("GET", "/admin/jobs/{job_id}/container/{number}", container, ADMIN, wire.Container),
     Route("PUT", "/admin/jobs/{job_id}/cancel", cancel, ADMIN, status=204),
     Route("POST", "/admin/images/{name:path}", approve, ADMIN, wire.Image),
+    Route("POST", "/admin/tokens", create_for, ADMIN, wire.NewToken),
+    Route("GET", "/admin/tokens", everybodys, ADMIN, wire.Tokens),
+    Route("DELETE", "/admin/tokens/{token_id}", revoke_anybodys, ADMIN, status=204),
 )
 
 # Routes of the protocol that are not there yet: a client is told so, rather than that it has a wrong address.

@@ -1,7 +1,8 @@
-"""Serving the application on a Unix socket."""
+"""Serving the application on a Unix socket, and over TLS where that is asked for."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -12,13 +13,15 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
 from anyio import to_thread
 from fastapi import FastAPI
 
-from gateway.api.connections import Limits, protocol_with
+from gateway.api.connections import Limits, PeerProtocol, close_oldest_idle, protocol_with
+from gateway.api.tls import Listener, Tls
 from gateway.errors import ConfigError
 
 _BACKLOG = 1024
@@ -28,34 +31,46 @@ _FILES = 65536  # open files that the daemon asks the system for
 
 
 class Server:
-    """uvicorn on a Unix socket that every local user may connect to: the kernel says who they are.
+    """uvicorn on a Unix socket that every local user may connect to: the kernel says who they are. And with `tls` on TCP.
 
-    The socket listens from here on; who connects before `serve` waits in its queue. The process may open more files
-    afterwards, as far as the system lets it, and no user's connections take more than a quarter of them.
+    The sockets listen from here on; who connects before `serve` waits in their queue. The process may open more files
+    afterwards, as far as the system lets it; no user's connections take more than a quarter of them, and all over
+    TCP together another.
 
     Raises
     ------
     ConfigError
-        When the socket cannot be made, or a live daemon has it.
+        When the socket cannot be made, or a live daemon has it; when the address of `tls` cannot be had or its
+        certificate cannot be used.
     """
 
-    def __init__(self, app: FastAPI, path: Path, limits: Limits | None = None) -> None:
+    def __init__(
+        self, app: FastAPI, path: Path, limits: Limits | None = None, tls: Tls | None = None
+    ) -> None:
+        limits = limits or _limits(_open_files())
         self._socket = _bind(path)
+        try:
+            self.listener = Listener(tls, limits.handshake) if tls is not None else None
+        except ConfigError:
+            self._socket.close()
+            path.unlink(missing_ok=True)
+            raise
         self._path = path
         self._identity = _identity(path)
         config = uvicorn.Config(
             app,
-            http=protocol_with(limits or Limits(per_user=min(1024, _open_files() // 4))),
+            http=protocol_with(limits),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # whoever is local could else give any address for theirs
             timeout_keep_alive=30,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=5,
         )
-        self._server = _Uvicorn(config)
+        self._server = _Uvicorn(config, limits, self.listener)
         _log_as_everything_else()
 
     @property
@@ -74,6 +89,8 @@ class Server:
             self._server.run(sockets=[self._socket])
         finally:
             self._socket.close()
+            if self.listener is not None:
+                self.listener.close()
             if _identity(self._path) == self._identity:  # else it is another daemon's by now
                 self._path.unlink(missing_ok=True)
 
@@ -83,7 +100,16 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, but a signal that ended it is not raised again: that would kill the daemon before it has cleaned up."""
+    """uvicorn, with a listener of our own beside its sockets.
+
+    A signal that ended it is not raised again: that would kill the daemon before it has cleaned up. SIGHUP has the
+    certificate read anew, and where there is none it does nothing.
+    """
+
+    def __init__(self, config: uvicorn.Config, limits: Limits, listener: Listener | None) -> None:
+        super().__init__(config)
+        self._limits = limits
+        self._listener = listener
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -102,7 +128,40 @@ class _Uvicorn(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            # On the loop and not in the handler of the signal: what it interrupts may hold the log's lock.
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
         await super().startup(sockets)
+        if self._listener is not None:
+            self._listener.start(self._protocol, self._admit)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._listener is not None:
+            await self._listener.stop()
+        await super().shutdown(sockets)
+
+    def _reload(self) -> None:
+        if self._listener is not None:
+            self._listener.reload()
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    def _admit(self, network: str, shaking: int, shaking_of_all: int) -> bool:
+        """Say whether one more connection over TCP may begin its handshake."""
+        if shaking >= max(4, self._limits.per_network // 4):
+            return False
+        there = [
+            one
+            for one in self.server_state.connections
+            if isinstance(one, PeerProtocol) and one.over_tcp
+        ]
+        return len(there) + shaking_of_all < self._limits.tcp or close_oldest_idle(there)
 
 
 class _Structlog(logging.Handler):
@@ -119,6 +178,13 @@ def _log_as_everything_else() -> None:
     logger = logging.getLogger("uvicorn.error")
     logger.handlers = [_Structlog(logging.WARNING)]
     logger.propagate = False
+
+
+def _limits(files: int) -> Limits:
+    tcp = min(4096, files // 4)
+    return Limits(
+        per_user=min(1024, files // 4), per_network=min(256, max(1, tcp // 4)), tcp=max(4, tcp)
+    )
 
 
 def _open_files() -> int:

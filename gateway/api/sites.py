@@ -21,9 +21,15 @@ async def health() -> wire.Health:
 
 
 async def ready(request: Request, response: Response) -> wire.Ready:
-    """Check database, sites, S3 and crane; 503 when one is not well. An answer serves for two seconds."""
+    """Check database, sites, S3 and crane; 503 when one is not well. An answer serves for two seconds.
+
+    Over TCP, where anybody may ask, `detail` is empty: it has names of hosts and paths.
+    """
     readiness: Readiness = request.app.state.readiness
     found = await readiness.answer(services_of(request).info.ready)
+    if getattr(request.state, "peer", None) is None:
+        lines = [line.model_copy(update={"detail": ""}) for line in found.checks]
+        found = wire.Ready(ready=found.ready, checks=lines)
     response.status_code = 200 if found.ready else 503
     return found
 

@@ -12,7 +12,8 @@ import typer
 
 from gateway.api.app import create_app
 from gateway.api.server import Server
-from gateway.config import Config, load_config, warnings_of
+from gateway.api.tls import Tls
+from gateway.config import ApiSection, Config, listen_address, load_config, warnings_of
 from gateway.daemon.check import check_alone
 from gateway.daemon.gateway import Gateway
 from gateway.errors import ConfigError, SiteError, StoreError
@@ -32,18 +33,24 @@ _DEFAULT = Path("/etc/cts/gateway.toml")
 
 @app.command()
 def run(config: ConfigFile = _DEFAULT) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM; SIGHUP has the TLS certificate read anew."""
     settings = _load(config)
     _logging(settings.gateway.log_format)
     try:
         gateway = Gateway(settings)
-        server = Server(create_app(gateway.services, settings.roles), settings.api.socket)
+        app_ = create_app(gateway.services, settings.roles)
+        server = Server(app_, settings.api.socket, tls=_tls(settings.api))
     except (ConfigError, StoreError, SiteError) as exc:
         _fail(str(exc), 2)
     log = structlog.get_logger()
     for warning in warnings_of(config, settings):
         log.warning("configuration", warning=warning)
-    log.info("daemon.start", socket=str(settings.api.socket), sites=list(settings.sites))
+    log.info(
+        "daemon.start",
+        socket=str(settings.api.socket),
+        listen=settings.api.listen,
+        sites=list(settings.sites),
+    )
     gateway.start()
     try:
         server.serve()
@@ -73,6 +80,12 @@ def check(config: ConfigFile = _DEFAULT) -> None:
     for line in lines:
         typer.echo(f"{'ok  ' if line.ok else 'FAIL'}  {line.name:<{width}}  {line.detail}")
     raise typer.Exit(0 if all(line.ok for line in lines) else 1)
+
+
+def _tls(section: ApiSection) -> Tls | None:
+    if section.listen is None or section.tls_certificate is None or section.tls_key is None:
+        return None
+    return Tls(*listen_address(section.listen), section.tls_certificate, section.tls_key)
 
 
 def _load(path: Path) -> Config:

@@ -28,6 +28,7 @@ from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
+from gateway.jobs.tokens import Tokens
 from gateway.reports import acct
 from gateway.s3.client import ObjectStore
 from gateway.slurm.render import template_path
@@ -64,7 +65,8 @@ class Gateway:
             self._wake,
             self.trouble,
         )
-        self.services = Services(jobs, _Images(self), _Info(self))
+        tokens = Tokens(self.database, config.api.token_max_days)
+        self.services = Services(jobs, _Images(self), _Info(self), tokens)
         self.parts = Parts(
             lambda: self.database,
             lambda: self.objects,

@@ -110,9 +110,39 @@ class InfoService(Protocol):
 
 
 @dataclass(frozen=True)
+class TokenUse:
+    """Whose token a request came with, and the token's public id."""
+
+    user: str
+    token_id: str
+
+
+class TokenService(Protocol):
+    """Bearer tokens, which identify callers where the kernel cannot."""
+
+    def create(
+        self, caller: Caller, *, name: str | None, expires_in: int | None, user: str | None = None
+    ) -> wire.NewToken:
+        """Make a token for the caller, or for another user, which is for admins; `expires_in` is in seconds."""
+
+    def mine(self, caller: Caller) -> list[wire.Token]:
+        """List the caller's tokens, the newest first."""
+
+    def everything(self, user: str | None) -> list[wire.Token]:
+        """List everybody's tokens, or one user's."""
+
+    def revoke(self, caller: Caller, token_id: str, *, anybodys: bool = False) -> None:
+        """End a token at once; NOT_FOUND for one that is not the caller's, unless it may be anybody's."""
+
+    def check(self, text: str, origin: str) -> TokenUse:
+        """Find out whose a token is; INVALID_TOKEN where it does not work. `origin` is for the audit log."""
+
+
+@dataclass(frozen=True)
 class Services:
     """All of them."""
 
     jobs: JobService
     images: ImageService
     info: InfoService
+    tokens: TokenService

@@ -7,13 +7,14 @@ import json
 import os
 import pwd
 import shutil
+import ssl
 import tempfile
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +22,17 @@ from typing import Any, Literal
 import httpx
 import structlog
 from fastapi import FastAPI
+from sqlmodel import delete, select
 
 from gateway import wire
 from gateway.api.app import create_app
+from gateway.api.attempts import Attempts
 from gateway.api.connections import Limits
 from gateway.api.readiness import Readiness
 from gateway.api.server import Server
+from gateway.api.tls import Tls
 from gateway.config import RolesSection
+from gateway.daemon.refdata_service import RefdataService
 from gateway.errors import AppCode, GatewayError
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
@@ -35,6 +40,12 @@ from gateway.jobs.model import parse_job_input
 from gateway.jobs.service import LogSlice
 from gateway.jobs.services import Services
 from gateway.jobs.states import Phase
+from gateway.jobs.tokens import Tokens
+from gateway.refdata.registry import RefdataRegistry
+from gateway.s3.client import ObjectInfo
+from gateway.store.db import Database
+from gateway.store.tables import Audit, Refdata, RefdataSite, RefdataTransition, Token
+from tests.api.certificates import Authority
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -275,9 +286,39 @@ class FakeImages:
             raise GatewayError(AppCode.NO_SUCH_IMAGE, f"The image {name} is not approved here.")
         return IMAGE
 
-    def approve(self, caller: Caller, name: str) -> wire.Image:
+    def approve(
+        self,
+        caller: Caller,
+        name: str,
+        *,
+        refdata_id: str | None = None,
+        default_refdata_mount_point: str | None = None,
+    ) -> wire.Image:
         self.asked.append(name)
-        return IMAGE.model_copy(update={"registered_by": caller.user})
+        return IMAGE.model_copy(
+            update={
+                "registered_by": caller.user,
+                "refdata_id": refdata_id,
+                "default_refdata_mount_point": default_refdata_mount_point,
+            }
+        )
+
+
+class FakeStore:
+    """An object store of what tests put there: path and what it shows."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, ObjectInfo] = {}
+
+    def put(self, path: str, etag: str = "e" * 32, crc64nvme: str | None = None) -> None:
+        """Put an object there."""
+        self.objects[path] = ObjectInfo(1000, etag, None, crc64nvme)
+
+    def inspect(self, bucket: str, key: str) -> ObjectInfo:
+        path = f"{bucket}/{key}"
+        if path not in self.objects:
+            raise GatewayError(AppCode.S3_PATH_NOT_FOUND, f"There is no object {path!r}.")
+        return self.objects[path]
 
 
 class FakeInfo:
@@ -386,11 +427,18 @@ class Log:
 
 
 class FakeGateway:
-    """The served fake: its socket, its services, its log, and a plain HTTP client on it."""
+    """The served fake: its socket and its TLS port, its services, its log, and a plain HTTP client on the socket.
+
+    Its tokens are the real ones, in a database of its own.
+    """
 
     def __init__(self, socket: Path, *, admin: bool) -> None:
         self.socket = socket
         self.admin = admin
+        self.authority = Authority(socket.parent)
+        self.tls = Tls("127.0.0.1", 0, *self.authority.issue())
+        self.database = Database(f"sqlite:///{socket.parent}/cts.db")
+        self.database.migrate()
         self.log = Log()
         transport = httpx.HTTPTransport(uds=str(socket), verify=False)
         self.http = httpx.Client(transport=transport, base_url="http://cts", timeout=30)
@@ -403,6 +451,16 @@ class FakeGateway:
     def reset(self) -> None:
         """Make it as new: no jobs, nothing logged, nothing remembered."""
         self.jobs, self.images, self.info = FakeJobs(), FakeImages(), FakeInfo()
+        self.store = FakeStore()
+        registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
+        self.refdata = RefdataService(self.database, registry, lambda: None)
+        self.time = timedelta()  # by which the tokens' clock is ahead
+        self.tokens = Tokens(self.database, 365, lambda: datetime.now(UTC) + self.time)
+        with self.database.write() as session:
+            for table in (Refdata, RefdataSite, RefdataTransition):
+                session.exec(delete(table))
+            session.exec(delete(Token))
+            session.exec(delete(Audit))
         self.log.clear()
         self.log.install()
         if self.server is None or self.limits != Limits():
@@ -410,15 +468,45 @@ class FakeGateway:
         assert self.app is not None
         self.app.state.services = self._services()
         self.app.state.readiness = Readiness()
+        self.app.state.attempts = Attempts()
 
     def _services(self) -> Services:
-        return Services(self.jobs, self.images, self.info)
+        return Services(self.jobs, self.images, self.info, self.tokens, self.refdata)
+
+    @property
+    def port(self) -> int:
+        """The port of the TLS listener."""
+        return self.tls.port
+
+    @property
+    def url(self) -> str:
+        """Where the TLS listener is."""
+        return f"https://127.0.0.1:{self.port}"
+
+    def token(self, user: str = ME, expires_in: int | None = None) -> str:
+        """Make a token for somebody."""
+        maker = Caller("root", 0, frozenset(), True, "uid=0 pid=1")
+        made = self.tokens.create(maker, name=None, expires_in=expires_in, user=user)
+        return made.token
+
+    def audits(self, action: str) -> list[Audit]:
+        """The rows of one action."""
+        with self.database.read() as session:
+            return list(session.exec(select(Audit).where(Audit.action == action)))
+
+    def over_tcp(self, token: str | None = None) -> httpx.Client:
+        """A plain HTTP client on the TLS port."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        context = ssl.create_default_context(cafile=str(self.authority.ca))
+        return httpx.Client(verify=context, base_url=self.url, headers=headers, timeout=30)
 
     def start(self) -> None:
         """Serve in a thread."""
         roles = RolesSection(admin_users=(ME,) if self.admin else ())
         self.app = create_app(self._services(), roles)
-        self.server = Server(self.app, self.socket, self.limits)
+        self.server = Server(self.app, self.socket, self.limits, self.tls)
+        assert self.server.listener is not None
+        self.tls = replace(self.tls, port=self.server.listener.ports[0])
         self._thread = threading.Thread(target=self.server.serve, daemon=True)
         self._thread.start()
         until(lambda: self.server is not None and self.server.ready)
@@ -441,6 +529,7 @@ class FakeGateway:
         """End for good."""
         self.http.close()
         self.stop()
+        self.database.close()
 
 
 def until(what: Any, seconds: float = 10) -> None:

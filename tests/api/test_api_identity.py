@@ -7,7 +7,7 @@ import pwd
 
 import pytest
 
-from gateway.api.identity import Directory
+from gateway.api.directory import Directory
 
 
 class Names:
@@ -16,11 +16,18 @@ class Names:
     def __init__(self, groups: int) -> None:
         self.count = groups
         self.asked = 0
+        self.asked_by_name: list[str] = []
 
     def user(self, uid: int) -> str:
         if uid != 1000:
             raise KeyError(uid)
         return "alice"
+
+    def account(self, user: str) -> tuple[int, int]:
+        self.asked_by_name.append(user)
+        if user != "alice":
+            raise KeyError(user)
+        return 1000, 100
 
     def groups(self, user: str, gid: int) -> list[int]:
         return [gid, *range(1, self.count)]
@@ -65,3 +72,21 @@ def test_the_system_knows_who_runs_this() -> None:
     user, groups = Directory().find(os.getuid(), os.getgid())
     assert user == pwd.getpwuid(os.getuid()).pw_name
     assert len(groups) >= 1
+
+
+def test_a_user_by_name_has_the_same_groups_and_is_looked_up_once_a_minute() -> None:
+    time = [0.0]
+    names = Names(3)
+    directory = Directory(names, lambda: time[0])
+    for _ in range(2):
+        assert directory.named("alice") == (1000, frozenset({"g100", "1", "g2"}))
+    assert names.asked_by_name == ["alice"]
+    time[0] = 60.0
+    directory.named("alice")
+    assert names.asked_by_name == ["alice", "alice"]
+
+
+def test_a_name_that_the_machine_does_not_know_has_no_groups() -> None:
+    assert Directory(Names(1)).named("robot") == (None, frozenset())
+    assert Directory().named("no-such-user-here") == (None, frozenset())
+    assert Directory().named("root")[0] == 0

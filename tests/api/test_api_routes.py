@@ -9,71 +9,11 @@ import socket
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 
-from gateway.api.app import create_app
-from gateway.api.routes import ROUTES, Access, Route
+from gateway.api.routes import ROUTES
 from gateway.config import RolesSection
-from gateway.jobs.services import Services
-from tests.api.gateway_fake import JOB, ME, FakeGateway, FakeImages, FakeInfo, FakeJobs
-
-
-def _url(route: Route) -> str:
-    return (
-        route.path.replace("{job_id}", "1")
-        .replace("{number}", "0")
-        .replace("{stream}", "stdout")
-        .replace("{name:path}", "ghcr.io/kbase/checksum:1.0")
-    )
-
-
-def _prepared(fake: FakeGateway) -> FakeGateway:
-    job = fake.jobs.add()
-    fake.jobs.rows[job].logs[0, "stdout"] = b"hello\n"
-    return fake
-
-
-def _ids(route: Route) -> str:
-    return f"{route.method} {route.path}"
-
-
-@pytest.mark.parametrize("route", ROUTES, ids=_ids)
-def test_a_user_may_use_every_route_but_those_of_admins(fake: FakeGateway, route: Route) -> None:
-    body = JOB if route.method == "POST" else None
-    answer = _prepared(fake).http.request(route.method, _url(route), json=body)
-    if route.access is Access.ADMIN:
-        assert answer.status_code == 403
-        assert answer.json()["error"]["appcode"] == 20000
-    else:
-        assert answer.status_code == route.status, answer.text
-
-
-@pytest.mark.parametrize("route", ROUTES, ids=_ids)
-def test_an_admin_may_use_every_route(fake_admin: FakeGateway, route: Route) -> None:
-    body = JOB if _ids(route) == "POST /jobs" else None
-    answer = _prepared(fake_admin).http.request(route.method, _url(route), json=body)
-    assert answer.status_code == route.status, answer.text
-    if route.model is not None:
-        route.model.model_validate(answer.json())
-
-
-@pytest.mark.parametrize("route", ROUTES, ids=_ids)
-def test_who_has_no_peer_credentials_gets_the_open_routes_alone(route: Route) -> None:
-    app = create_app(Services(FakeJobs(), FakeImages(), FakeInfo()), RolesSection())
-
-    async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://cts"
-        ) as http:
-            return await http.request(route.method, _url(route))
-
-    answer = asyncio.run(ask())
-    if route.access is Access.OPEN:
-        assert answer.status_code == 200
-    else:
-        assert answer.status_code == 401
-        assert answer.json()["error"]["appcode"] == 10000
+from tests.api.gateway_fake import JOB, ME, FakeGateway
 
 
 def as_uid(fake: FakeGateway, uid: int, path: str) -> dict[str, Any]:
@@ -122,15 +62,19 @@ def test_a_uid_without_a_name_is_refused_but_may_see_the_open_routes(fake: FakeG
 def test_the_group_in_the_configuration_makes_an_admin() -> None:
     import grp
 
-    from gateway.api.identity import Directory, caller_of
+    from gateway.api.directory import Directory
+    from gateway.api.identity import Identity
 
     class Asked:
         class state:  # noqa: N801
             peer = (1, os.getuid(), os.getgid())
 
-    mine = grp.getgrgid(os.getgid()).gr_name
-    assert caller_of(Asked(), RolesSection(admin_groups=(mine,)), Directory()).admin  # type: ignore[arg-type]
-    assert not caller_of(Asked(), RolesSection(admin_groups=("no-such",)), Directory()).admin  # type: ignore[arg-type]
+    def is_admin(group: str) -> bool:
+        identity = Identity(RolesSection(admin_groups=(group,)), Directory())
+        return asyncio.run(identity.caller(Asked())).admin  # type: ignore[arg-type]
+
+    assert is_admin(grp.getgrgid(os.getgid()).gr_name)
+    assert not is_admin("no-such")
 
 
 def test_a_submission_reaches_the_service_parsed_and_its_id_comes_back_as_a_string(
@@ -188,7 +132,7 @@ def test_image_names_keep_their_slashes_and_signs_encoded_or_not(
 def test_an_approval_that_would_lose_its_notes_is_refused(fake_admin: FakeGateway) -> None:
     url = "/admin/images/ghcr.io/kbase/checksum:1.0"
     for query, body in (
-        ("?refdata_id=r", None),
+        ("", {"from_image": "x"}),
         ("", {"urls": ["https://x"]}),
         ("", {"usage_notes": "n"}),
     ):
