@@ -275,16 +275,16 @@ def warnings_of(path: Path, config: Config) -> list[str]:
     found = []
     if {"url", "url_file"} <= config.database.model_fields_set:
         found.append(f"database.url in {path} is not used: database.url_file goes before it")
-    for key, file in files.items():
-        try:
-            mode = stat.S_IMODE(file.stat().st_mode)
-        except OSError:
     if config.api.tls_key is not None:
         files["api.tls_key"] = config.api.tls_key
     if config.api.listen is None and {"tls_certificate", "tls_key"} & config.api.model_fields_set:
         found.append(
             f"api.tls_certificate and api.tls_key in {path} are not used: there is no api.listen"
         )
+    for key, file in files.items():
+        try:
+            mode = stat.S_IMODE(file.stat().st_mode)
+        except OSError:
             continue  # who needs it says so
         if mode & 0o077:
             found.append(f"{key} {file} can be read by others (mode {mode:04o}): chmod 600 {file}")
