@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway import wire
-from gateway.config import Config
+from gateway.config import Config, SiteSection
 from gateway.daemon.site import Site, make_site
 from gateway.errors import ConfigError, GatewayError, SiteError, StoreError
 from gateway.images.crane import Crane
 from gateway.s3.client import ObjectStore
-from gateway.slurm.render import template_path
+from gateway.slurm.render import ScriptValues, render, template_path
 from gateway.store.db import Database
 
 _CHECK_FILE = ".check"
@@ -40,11 +40,10 @@ def check(config: Config, parts: Parts) -> list[wire.ReadyLine]:
         _line("crane", parts.crane.version),
     ]
     for name, get in parts.sites.items():
-        template = config.sites[name].template
         lines += [
             _line(f"site {name}: slurm", partial(_slurm, get)),
             _line(f"site {name}: work directory", partial(_work, get)),
-            _line(f"site {name}: template", lambda which=template: str(template_path(which))),  # type: ignore[misc]
+            _line(f"site {name}: template", partial(_template, config.sites[name])),
         ]
     return lines
 
@@ -88,11 +87,36 @@ def _work(get: Callable[[], Site]) -> str:
     return f"{site.work} can be written"
 
 
+def _template(section: SiteSection) -> str:
+    """Render a script as a small job would have it: a template may be there and still be wrong."""
+    job_dir = f"{section.work_dir}/jobs/1"
+    values = ScriptValues(
+        job_name="cts-check",
+        comment="cts-check",
+        job_dir=job_dir,
+        tasks=1,
+        cpus=1,
+        memory_mb=1,
+        minutes=1,
+        signal_seconds=section.signal_seconds,
+        partition=section.partition,
+        account=section.account,
+        qos=section.qos,
+        python=str(section.python),
+        agent=f"{section.work_dir}/agent",
+        job_file=f"{job_dir}/job.json",
+        number=0,
+        first=0,
+    )
+    render(section.template, values)
+    return str(template_path(section.template))
+
+
 def _line(name: str, attempt: Callable[[], str]) -> wire.ReadyLine:
     begin = time.monotonic()
     try:
         detail, ok = attempt(), True
-    except (GatewayError, SiteError, StoreError, ConfigError) as exc:
+    except (GatewayError, SiteError, StoreError, ConfigError, ValueError) as exc:
         detail, ok = str(exc), False
     took = (time.monotonic() - begin) * 1000
     return wire.ReadyLine(name=name, ok=ok, detail=f"{detail} ({took:.0f} ms)")
