@@ -6,6 +6,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -236,9 +237,17 @@ def sshd(settings: Settings) -> Part:
     return Part(
         "sshd",
         ["/usr/sbin/sshd", "-D", "-e", "-p", str(port), *(f"-o{option}" for option in options)],
-        lambda: quiet("ssh-keyscan", "-p", str(port), "127.0.0.1"),
+        lambda: _greets(port),
         prepare,
     )
+
+
+def _greets(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 def part(settings: Settings) -> Part:

@@ -161,7 +161,7 @@ class Part:
         """Return `up`, `not ready` or `down`."""
         if self.pid() is None:
             return "down"
-        return "up" if self._answers(3) else "not ready"
+        return "up" if self._answers(10) else "not ready"
 
     def _answers(self, seconds: float) -> bool:
         """Ask more than once: on a busy machine one question alone may come to nothing."""

@@ -64,6 +64,7 @@ def parts(settings: Settings) -> list[Part]:
             ["radosgw", *CONF, "-n", "client.rgw", "-f"],
             lambda: quiet("curl", "-s", "-o", "/dev/null", settings.s3_endpoint),
             _make_pools,
+            seconds=300,
             after=_s3_users,
         ),
     ]
