@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -39,10 +40,15 @@ class Client:
     ----------
     socket
         Path of the daemon's Unix socket.
-    url, token
-        Instead of a socket: an https URL and a bearer token.
+    url, token, ca_file
+        Instead of a socket: an https URL, a bearer token, and the file (PEM) of the CAs to trust in place of the system's.
     timeout
         Seconds for one request.
+
+    Raises
+    ------
+    ValueError
+        When the URL is not https, the token no token, or the CA file cannot be used.
     """
 
     def __init__(
@@ -51,9 +57,10 @@ class Client:
         *,
         url: str | None = None,
         token: str | None = None,
+        ca_file: str | None = None,
         timeout: float = 300,
     ) -> None:
-        self._http = Connection(socket, url, token, timeout)
+        self._http = Connection(socket, url, token, timeout, ca_file)
 
     def __enter__(self) -> Client:
         """Use it as a context."""
@@ -258,10 +265,76 @@ class Client:
         """Return one approved image."""
         return self._http.get(wire.Image, f"/images/{_image(name)}")
 
-    def approve_image(self, name: str) -> wire.Image:
-        """Approve an image (admins)."""
-        response = self._http.call("POST", f"/admin/images/{_image(name)}")
+    def approve_image(
+        self,
+        name: str,
+        *,
+        refdata_id: str | None = None,
+        default_refdata_mount_point: str | None = None,
+    ) -> wire.Image:
+        """Approve an image (admins), with the reference data that its jobs see, and where by default."""
+        params = _given(
+            refdata_id=refdata_id, default_refdata_mount_point=default_refdata_mount_point
+        )
+        response = self._http.call("POST", f"/admin/images/{_image(name)}", params=params)
         return self._http.read(wire.Image, response)
+
+    def refdata(self) -> list[wire.Refdata]:
+        """Return all reference data, with its state at each site."""
+        return self._http.get(wire.RefdataList, "/refdata").data
+
+    def refdata_by_id(self, refdata_id: str) -> wire.Refdata:
+        """Return one."""
+        return self._http.get(wire.Refdata, f"/refdata/id/{_segment(refdata_id)}")
+
+    def refdata_by_path(self, path: str) -> list[wire.Refdata]:
+        """Return the registrations of an object (bucket/key), oldest first."""
+        return self._http.get(wire.RefdataList, f"/refdata/path/{_object(path)}").data
+
+    def register_refdata(
+        self,
+        path: str,
+        *,
+        crc64nvme: str | None = None,
+        unpack: bool = False,
+        force: bool = False,
+    ) -> wire.Refdata:
+        """Register an object as reference data (admins); each active site stages it."""
+        params = _given(crc64nvme=crc64nvme, unpack=unpack or None, force=force or None)
+        response = self._http.call("POST", f"/admin/refdata/{_object(path)}", params=params)
+        return self._http.read(wire.Refdata, response)
+
+    def recover_refdata(self, refdata_id: str, cluster: str) -> None:
+        """Have a site stage reference data again, where that failed or it was cleaned (admins)."""
+        where = f"/admin/refdata/{_segment(refdata_id)}/{_segment(cluster)}"
+        self._http.call("PUT", f"{where}/recover")
+
+    def clean_refdata(self, refdata_id: str, cluster: str, *, force: bool = False) -> None:
+        """Have reference data removed from a site's disk (admins)."""
+        where = f"/admin/refdata/{_segment(refdata_id)}/{_segment(cluster)}"
+        self._http.call("DELETE", f"{where}/clean", params=_given(force=force or None))
+
+    def create_token(
+        self, *, name: str | None = None, expires_in: int | None = None, user: str | None = None
+    ) -> wire.NewToken:
+        """Make a token that works for `expires_in` seconds; on the Unix socket alone. `user` is for admins.
+
+        Its `token` is told this once. Without `expires_in` it works for 30 days.
+        """
+        wanted = {"name": name, "expires_in": expires_in, "user": user}
+        given = {key: value for key, value in wanted.items() if value is not None}
+        path = "/tokens" if user is None else "/admin/tokens"
+        return self._http.read(wire.NewToken, self._http.call("POST", path, json=given))
+
+    def tokens(self, *, user: str | None = None, everyone: bool = False) -> list[wire.Token]:
+        """Return the caller's tokens, the newest first; `user` and `everyone` are for admins."""
+        path = "/admin/tokens" if everyone or user is not None else "/tokens"
+        return self._http.get(wire.Tokens, path, user=user).tokens
+
+    def revoke_token(self, token_id: str, *, anybodys: bool = False) -> None:
+        """End a token at once; `anybodys` is for admins. Takes the id, or the whole token, of which the id alone is sent."""
+        path = "/admin/tokens" if anybodys else "/tokens"
+        self._http.call("DELETE", f"{path}/{_token_id(token_id)}")
 
     def accounting(self, **filters: Any) -> list[wire.AcctRow]:
         """Return accounting rows; filters: user, everyone, start, end, state, job, limit. A long list of jobs is asked in parts."""
@@ -300,6 +373,33 @@ def _job(text: str) -> str:
         raise CtsError(exc.code.http_status, exc.message, exc.code.code) from exc
 
 
+def _given(**parameters: str | bool | None) -> dict[str, str]:
+    """Return the query parameters that were given, as they are written."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in parameters.items()
+        if value is not None
+    }
+
+
+def _segment(text: str) -> str:
+    """Return one segment of a path; what could become another path is not sent."""
+    if text in ("", ".", "..") or "/" in text:
+        code = AppCode.NOT_FOUND
+        raise CtsError(code.http_status, f"{text[:100]!r} is no name of anything there", code.code)
+    return quote(text, safe="")
+
+
+def _object(path: str) -> str:
+    """Return the path of an S3 object; what could become another path is not sent."""
+    if set(path.split("/")) & {"", ".", ".."}:
+        code = AppCode.ILLEGAL_S3_PATH
+        raise CtsError(
+            code.http_status, f"{path[:100]!r} is no object; write bucket/key", code.code
+        )
+    return quote(path, safe="/")
+
+
 def _image(name: str) -> str:
     """Return the path of an image's name, which may hold slashes; what could become another path is not sent."""
     if not name.isprintable() or set(name.split("/")) & {"", ".", ".."}:
@@ -310,3 +410,16 @@ def _image(name: str) -> str:
             code.code,
         )
     return quote(name, safe="/:@")
+
+
+def _token_id(text: str) -> str:
+    """Return the public id; what is none is not sent, for it might be another path."""
+    match = re.fullmatch(r"(?:cts_)?([0-9a-f]{12})(?:_[0-9a-f]{64})?", text, re.ASCII)
+    if match is None:
+        code = AppCode.NOT_FOUND
+        raise CtsError(
+            code.http_status,
+            "that is no id of a token; ids are 12 digits such as 1f00a4c79be2: cts token list",
+            code.code,
+        )
+    return match[1]

@@ -193,6 +193,10 @@ class SiteSection(_Section):
     mailbox_seconds: float = Field(default=0.1, ge=0.02, le=60)
     command_timeout_seconds: float = Field(default=60, ge=1, le=3600)
     keep_failed_days: float = Field(default=14, ge=0)
+    refdata_max_size: Bytes = Field(default=50 * 10**9, ge=1000)
+    refdata_max_files: int = Field(default=1_000_000, ge=1)
+    refdata_minutes: int = Field(default=240, ge=1)
+    refdata_memory: Bytes = Field(default=10**9, ge=64 * 10**6)
 
 
 class Config(_Section):

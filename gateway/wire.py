@@ -137,6 +137,48 @@ class Images(BaseModel):
     data: list[Image]
 
 
+RefdataState = Literal["created", "download_submitted", "complete", "error"]
+
+
+class RefdataTime(BaseModel):
+    """When reference data came to a state at a site."""
+
+    state: RefdataState
+    time: datetime
+
+
+class RefdataStatus(BaseModel):
+    """Reference data at one site. `job_id` is the job that stages it, `reason` why that waits."""
+
+    cluster: str
+    state: RefdataState
+    transition_times: list[RefdataTime]
+    error: str | None = None
+    reason: str | None = None
+    job_id: str | None = None
+    unpacked_bytes: int | None = None
+
+
+class Refdata(BaseModel):
+    """Reference data: an object as it was when it was registered."""
+
+    id: str
+    file: str
+    size: int
+    etag: str
+    crc64nvme: str | None = None
+    unpack: bool
+    registered_by: str
+    registered_on: datetime
+    statuses: list[RefdataStatus] = Field(default_factory=list)
+
+
+class RefdataList(BaseModel):
+    """GET /refdata, GET /refdata/path/{path}."""
+
+    data: list[Refdata]
+
+
 class Output(BaseModel):
     """An object that a job wrote and that was seen in S3."""
 
@@ -250,31 +292,6 @@ class AcctRows(BaseModel):
     rows: list[AcctRow]
 
 
-class ValidationDetail(BaseModel):
-    """One mistake in a request: where, what, which rule."""
-
-    loc: list[str | int]
-    msg: str
-    type: str
-
-
-class ErrorInfo(BaseModel):
-    """What went wrong."""
-
-    httpcode: int
-    httpstatus: str
-    time: datetime
-    request_id: str
-    message: str
-    appcode: int | None = None
-    apperror: str | None = None
-    request_validation_detail: list[ValidationDetail] | None = None
-
-
-class ErrorBody(BaseModel):
-    """The body of every 4xx and 5xx."""
-
-    error: ErrorInfo
 class Token(BaseModel):
     """What is told of a bearer token; `id` is its public part."""
 
@@ -302,3 +319,28 @@ class Tokens(BaseModel):
     tokens: list[Token]
 
 
+class ValidationDetail(BaseModel):
+    """One mistake in a request: where, what, which rule."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ErrorInfo(BaseModel):
+    """What went wrong."""
+
+    httpcode: int
+    httpstatus: str
+    time: datetime
+    request_id: str
+    message: str
+    appcode: int | None = None
+    apperror: str | None = None
+    request_validation_detail: list[ValidationDetail] | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every 4xx and 5xx."""
+
+    error: ErrorInfo

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from gateway import wire
 from gateway.api.params import caller_of, services_of
 from gateway.errors import AppCode, GatewayError
+from gateway.jobs.fields import MountPoint
 
 Name = Annotated[
     str,
@@ -45,19 +46,20 @@ def approve(
     request: Request,
     name: Name,
     refdata_id: str | None = None,
-    default_refdata_mount_point: str | None = None,
+    default_refdata_mount_point: MountPoint | None = None,
     notes: ImageNotes | None = None,
 ) -> wire.Image:
     """Look an image up in its registry and let jobs use what it is now."""
-    given = {
-        "refdata_id": refdata_id,
-        "default_refdata_mount_point": default_refdata_mount_point,
-        **(notes.model_dump() if notes is not None else {}),
-    }
+    given = notes.model_dump() if notes is not None else {}
     # What would not be kept is refused: an admin who gave it must not believe that it was.
     for field, value in given.items():
         if value:
             raise GatewayError(
                 AppCode.UNSUPPORTED, f"{field}: this gateway does not keep it yet; leave it out."
             )
-    return services_of(request).images.approve(caller_of(request), name)
+    return services_of(request).images.approve(
+        caller_of(request),
+        name,
+        refdata_id=refdata_id,
+        default_refdata_mount_point=default_refdata_mount_point,
+    )

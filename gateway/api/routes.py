@@ -24,6 +24,7 @@ from gateway.api.jobs import (
     status,
     submit,
 )
+from gateway.api.refdata import by_id, by_path, clean, everything, recover, register
 from gateway.api.sites import health, ready, root, sites, whoami
 from gateway.api.tokens import create, create_for, everybodys, mine, revoke, revoke_anybodys
 from gateway.errors import AppCode, GatewayError
@@ -81,6 +82,9 @@ ROUTES = (
     Route("PUT", "/jobs/{job_id}/cancel", cancel, USER, status=204),
     Route("GET", "/images", images, USER, wire.Images),
     Route("GET", "/images/{name:path}", image, USER, wire.Image),
+    Route("GET", "/refdata", everything, USER, wire.RefdataList),
+    Route("GET", "/refdata/id/{refdata_id}", by_id, USER, wire.Refdata),
+    Route("GET", "/refdata/path/{path:path}", by_path, USER, wire.RefdataList),
     Route("GET", "/accounting", accounting, USER, wire.AcctRows),
     Route("POST", "/tokens", create, USER, wire.NewToken),
     Route("GET", "/tokens", mine, USER, wire.Tokens),
@@ -92,6 +96,9 @@ ROUTES = (
     Route("GET", "/admin/jobs/{job_id}/container/{number}", container, ADMIN, wire.Container),
     Route("PUT", "/admin/jobs/{job_id}/cancel", cancel, ADMIN, status=204),
     Route("POST", "/admin/images/{name:path}", approve, ADMIN, wire.Image),
+    Route("POST", "/admin/refdata/{path:path}", register, ADMIN, wire.Refdata),
+    Route("PUT", "/admin/refdata/{refdata_id}/{cluster}/recover", recover, ADMIN, status=204),
+    Route("DELETE", "/admin/refdata/{refdata_id}/{cluster}/clean", clean, ADMIN, status=204),
     Route("POST", "/admin/tokens", create_for, ADMIN, wire.NewToken),
     Route("GET", "/admin/tokens", everybodys, ADMIN, wire.Tokens),
     Route("DELETE", "/admin/tokens/{token_id}", revoke_anybodys, ADMIN, status=204),
@@ -99,9 +106,6 @@ ROUTES = (
 
 # Routes of the protocol that are not there yet: a client is told so, rather than that it has a wrong address.
 PLANNED = (
-    Route("GET", "/refdata", _not_yet, USER),
-    Route("GET", "/refdata/id/{refdata_id}", _not_yet, USER),
-    Route("GET", "/refdata/path/{path:path}", _not_yet, USER),
     Route("DELETE", "/admin/images/{name:path}", _not_yet, ADMIN),
     Route("GET", "/admin/jobs/{job_id}/runner_status", _not_yet, ADMIN),
     Route("PUT", "/admin/jobs/{job_id}/meta", _not_yet, ADMIN),
@@ -109,7 +113,4 @@ PLANNED = (
     Route("PUT", "/admin/jobs/{job_id}/notify", _not_yet, ADMIN),
     Route("PUT", "/admin/sites/{site}/active", _not_yet, ADMIN),
     Route("DELETE", "/admin/sites/{site}/active", _not_yet, ADMIN),
-    Route("POST", "/admin/refdata/{path:path}", _not_yet, ADMIN),
-    Route("PUT", "/admin/refdata/{refdata_id}/{cluster}/recover", _not_yet, ADMIN),
-    Route("DELETE", "/admin/refdata/{refdata_id}/{cluster}/clean", _not_yet, ADMIN),
 )

@@ -16,6 +16,8 @@ from gateway.daemon.clean import Cleaner
 from gateway.daemon.loops import Loop
 from gateway.daemon.mailbox import Mailbox
 from gateway.daemon.poll import Poller
+from gateway.daemon.refdata import Stager
+from gateway.daemon.refdata_service import RefdataService
 from gateway.daemon.site import Site, make_site
 from gateway.daemon.submit import Submitter
 from gateway.errors import AppCode, GatewayError
@@ -29,6 +31,7 @@ from gateway.jobs.caller import Caller
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
 from gateway.jobs.tokens import Tokens
+from gateway.refdata.registry import RefdataRegistry
 from gateway.reports import acct
 from gateway.s3.client import ObjectStore
 from gateway.slurm.render import template_path
@@ -66,7 +69,14 @@ class Gateway:
             self.trouble,
         )
         tokens = Tokens(self.database, config.api.token_max_days)
-        self.services = Services(jobs, _Images(self), _Info(self), tokens)
+        refdata = RefdataRegistry(self.database, self.objects, self.sites)
+        self.services = Services(
+            jobs,
+            _Images(self, refdata),
+            _Info(self),
+            tokens,
+            RefdataService(self.database, refdata, self._wake_refdata),
+        )
         self.parts = Parts(
             lambda: self.database,
             lambda: self.objects,
@@ -79,11 +89,13 @@ class Gateway:
         poller = Poller(self.database, self.objects, site)
         mailbox = Mailbox(self.config, self.database, self.objects, site)
         cleaner = Cleaner(self.database, site)
+        stager = Stager(self.database, site)
         return [
             Loop(f"submit:{site.name}", submitter.tick, site.submit_wake, self._stop),
             Loop(f"poll:{site.name}", poller.tick, site.poll_wake, self._stop),
             Loop(f"mailbox:{site.name}", mailbox.tick, site.mail_wake, self._stop),
             Loop(f"clean:{site.name}", cleaner.tick, site.clean_wake, self._stop),
+            Loop(f"refdata:{site.name}", stager.tick, site.refdata_wake, self._stop),
         ]
 
     def start(self) -> None:
@@ -114,6 +126,10 @@ class Gateway:
             site.submit_wake.set()
             site.poll_wake.set()
 
+    def _wake_refdata(self) -> None:
+        for site in self.sites.values():
+            site.refdata_wake.set()
+
     def _read_log(
         self, site: str, job_id: int, container: int, stream: str, seek: int, length: int | None
     ) -> tuple[bytes, int] | None:
@@ -140,8 +156,9 @@ class Gateway:
 
 
 class _Images:
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, refdata: RefdataRegistry) -> None:
         self._gateway = gateway
+        self._refdata = refdata
 
     def everything(self) -> list[wire.Image]:
         return [views.image(row) for row in self._gateway.registry.everything()]
@@ -149,10 +166,24 @@ class _Images:
     def get(self, name: str) -> wire.Image:
         return views.image(self._gateway.registry.get(name))
 
-    def approve(self, caller: Caller, name: str) -> wire.Image:
+    def approve(
+        self,
+        caller: Caller,
+        name: str,
+        *,
+        refdata_id: str | None = None,
+        default_refdata_mount_point: str | None = None,
+    ) -> wire.Image:
         result = "failed"
         try:
-            image = views.image(self._gateway.registry.approve(name, caller.user))
+            data = self._refdata.of_image(refdata_id, default_refdata_mount_point)
+            row = self._gateway.registry.approve(
+                name,
+                caller.user,
+                refdata_id=data,
+                default_refdata_mount_point=default_refdata_mount_point,
+            )
+            image = views.image(row)
             result = "ok"
             return image
         except GatewayError as exc:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from gateway.config import Config
 from gateway.daemon.site import Site
 from gateway.jobs.quantities import slurm_minutes
+from gateway.refdata.archives import directory_name
 from gateway.slurm.render import ScriptValues, render
-from gateway.store.tables import Container, InputFile, Job, Submission
+from gateway.store.tables import Container, InputFile, Job, Refdata, Submission
 
 
 def script_path(site: Site, submission: Submission) -> str:
@@ -36,6 +38,7 @@ def make_files(
     submission: Submission,
     job: Job,
     containers: Sequence[tuple[Container, Sequence[InputFile]]],
+    refdata: Refdata | None = None,
 ) -> tuple[str, list[tuple[str, bytes]]]:
     """Make the script of a submission, and all its files (path, content), the script's among them.
 
@@ -50,7 +53,7 @@ def make_files(
         (f"{directory}/{container.index}/container.json", _container(container, inputs))
         for container, inputs in containers
     ]
-    files.append((f"{directory}/job.json", _job(config, site, job)))
+    files.append((f"{directory}/job.json", _job(config, site, job, refdata)))
     files.append((script_path(site, submission), script.encode("ascii")))
     return script, files
 
@@ -86,12 +89,13 @@ def _script(site: Site, submission: Submission, job: Job) -> str:
     )
 
 
-def _job(config: Config, site: Site, job: Job) -> bytes:
+def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes:
     section, s3 = site.section, config.s3
     registry = str(job.image["name"]).partition("/")[0]
     params = job.job_input["params"]
     memory_mb, overhead_mb = _memory_mb(site, job)
-    document = {
+    staging = job.job_input.get("staging")
+    document: dict[str, Any] = {
         "version": 1,
         "job_id": job.id,
         "token": job.token,
@@ -118,7 +122,8 @@ def _job(config: Config, site: Site, job: Job) -> bytes:
         "run_memory_mb": memory_mb + overhead_mb // 2,
         "runtime_seconds": job.runtime,
         "grace_seconds": section.grace_seconds,
-        "scratch": str(section.scratch) if section.scratch else None,
+        # What is staged goes to the shared file system, and may be larger than a node's own.
+        "scratch": str(section.scratch) if section.scratch and staging is None else None,
         "max_log_size": section.max_log_size,
         "s3": {
             "ca_file": str(s3.ca_file) if s3.ca_file else None,
@@ -126,7 +131,18 @@ def _job(config: Config, site: Site, job: Job) -> bytes:
             "part_size": s3.part_size,
         },
     }
+    if refdata is not None:
+        document["refdata"] = [_mount(site, job, refdata)]
+    if staging is not None:
+        document["staging"] = {**staging, "directory": site.refdata_dir}
     return json.dumps(document).encode()
+
+
+def _mount(site: Site, job: Job, refdata: Refdata) -> dict[str, str]:
+    return {
+        "path": f"{site.refdata_dir}/{directory_name(refdata)}",
+        "mount_point": job.image["refdata_mount_point"],
+    }
 
 
 def _container(container: Container, inputs: Sequence[InputFile]) -> bytes:

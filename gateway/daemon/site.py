@@ -29,6 +29,7 @@ class Site:
     poll_wake: threading.Event = field(default_factory=threading.Event)
     mail_wake: threading.Event = field(default_factory=threading.Event)
     clean_wake: threading.Event = field(default_factory=threading.Event)
+    refdata_wake: threading.Event = field(default_factory=threading.Event)
     _limits: Limits | None = None
     _agent: str | None = None
 
@@ -41,6 +42,11 @@ class Site:
     def mailbox(self) -> str:
         """Where the nodes leave their requests."""
         return f"{self.work}/mailbox"
+
+    @property
+    def refdata_dir(self) -> str:
+        """Where reference data is, a directory each."""
+        return f"{self.work}/refdata"
 
     def job_dir(self, job_id: int) -> str:
         """Directory of a job."""

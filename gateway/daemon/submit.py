@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 from sqlmodel import Session
@@ -23,8 +23,10 @@ from gateway.daemon.site import Site
 from gateway.errors import SiteError
 from gateway.jobs.history import advance_container, advance_job
 from gateway.jobs.states import Phase
+from gateway.refdata.waiting import why
 from gateway.slurm.protocol import SubmitLaterError, SubmitRefusedError
 from gateway.store import jobs as store
+from gateway.store import refdata
 from gateway.store.db import Database
 from gateway.store.tables import Container, Submission
 
@@ -62,7 +64,9 @@ class Submitter:
         self._resolve()
         with self._db.read() as session:
             created = store.created(session, self._site.name)
-        for job_id in created:
+            held = {each.job_id: each for each in refdata.held(session, self._site.name)}
+        self._hold(held.values())
+        for job_id in [number for number in created if number not in held]:
             with one_job(job_id, "preparing its submission", self._tell(job_id)):
                 self._prepare(job_id)
         with self._db.read() as session:
@@ -86,6 +90,8 @@ class Submitter:
             job = store.get(session, job_id)
             if job is None or job.phase != "created" or job.cancel_by is not None:
                 return
+            if refdata.held(session, self._site.name, job_id):
+                return  # it was removed in this moment
             for number, first in enumerate(range(0, job.num_containers, size)):
                 count = min(size, job.num_containers - first)
                 tag = (
@@ -105,6 +111,13 @@ class Submitter:
             advance_job(session, job, Phase.SUBMITTING)
             for container in store.containers(session, job_id):
                 advance_container(session, container, Phase.SUBMITTING)
+
+    def _hold(self, held: Iterable[refdata.Held]) -> None:
+        """Say of jobs whose reference data is not there why they wait."""
+        for each in held:
+            reason = why(each, self._site.name)
+            if each.reason != reason:
+                self._explain([each.job_id], reason)
 
     def _submit(self, submission: Submission) -> str | None:
         """Try one submission; return what Slurm says when it cannot take it now."""
@@ -133,9 +146,10 @@ class Submitter:
         with self._db.read() as session:
             job = store.get(session, submission.job_id)
             containers = store.given(session, submission)
+            data = refdata.of_job(session, submission.job_id)
         if job is None:
             raise ValueError(f"there is no job {submission.job_id}")
-        script, files = make_files(self._config, self._site, submission, job, containers)
+        script, files = make_files(self._config, self._site, submission, job, containers, data)
         self._site.hands.write_files(files)
         return script
 

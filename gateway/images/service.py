@@ -49,8 +49,15 @@ class ImageRegistry:
             )
         return found
 
-    def approve(self, text: str, user: str) -> Image:
-        """Look an image up in its registry and record what it is now.
+    def approve(
+        self,
+        text: str,
+        user: str,
+        *,
+        refdata_id: int | None = None,
+        default_refdata_mount_point: str | None = None,
+    ) -> Image:
+        """Look an image up in its registry and record what it is now, and with which reference data it is used.
 
         Raises
         ------
@@ -74,6 +81,8 @@ class ImageRegistry:
             cmd=config.cmd,
             workdir=config.workdir,
             env=config.env,
+            refdata_id=refdata_id,
+            default_refdata_mount_point=default_refdata_mount_point,
             registered_by=user,
             registered_on=now(),
         )

@@ -14,13 +14,14 @@ from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.layout import lay_out
 from gateway.jobs.model import JobInput, check_site, parse_job_input, refuse_unsupported
+from gateway.jobs.mounts import refdata_mount_point
 from gateway.jobs.split import split
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectInfo, ObjectStore
 from gateway.s3.paths import parse_prefix
 from gateway.store import jobs as store
 from gateway.store.db import Database
-from gateway.store.tables import Container, Image, InputFile, Job, Transition
+from gateway.store.tables import Container, Image, InputFile, Job, JobRefdata, Transition
 
 
 class Admission:
@@ -61,6 +62,7 @@ class Admission:
             access.require(self._config.path_rules, caller, item.file, "read")
         access.require(self._config.path_rules, caller, asked.output_dir, "write")
         image = self._images.get(asked.image)
+        refdata = refdata_mount_point(image, asked.params)
         shares = split(list(range(len(paths))), asked.num_containers)
         rendered = [
             render(asked.params, [f"{asked.params.input_mount_point}/{paths[n]}" for n in share])
@@ -73,7 +75,14 @@ class Admission:
         target = parse_prefix(asked.output_dir)
         self._objects.check_writable(target.bucket, target.key)
         return self._store(
-            caller, asked, image, paths, shares, [(r.args, r.environment) for r in rendered], found
+            caller,
+            asked,
+            image,
+            refdata,
+            paths,
+            shares,
+            [(r.args, r.environment) for r in rendered],
+            found,
         )
 
     def _store(
@@ -81,6 +90,7 @@ class Admission:
         caller: Caller,
         asked: JobInput,
         image: Image,
+        refdata: str | None,
         paths: Sequence[str],
         shares: Sequence[Sequence[int]],
         rendered: Sequence[tuple[list[str], dict[str, str]]],
@@ -92,6 +102,7 @@ class Admission:
             "cmd": image.cmd,
             "workdir": image.workdir,
             "env": image.env,
+            "refdata_mount_point": refdata,
         }
         job = Job(
             user=caller.user,
@@ -116,6 +127,8 @@ class Admission:
             session.flush()
             job_id = job.id or 0
             session.add(Transition(job_id=job_id, phase=str(Phase.CREATED), time=time))
+            if image.refdata_id is not None:
+                session.add(JobRefdata(job_id=job_id, refdata_id=image.refdata_id))
             for number, (share, (args, environment)) in enumerate(
                 zip(shares, rendered, strict=True)
             ):

@@ -115,8 +115,6 @@ def refuse_unsupported(job: JobInput) -> None:
         _unsupported(
             "params.declobber", "have each container write other file names, or use one container"
         )
-    if job.params.refdata_mount_point is not None:
-        _unsupported("params.refdata_mount_point", "list reference files in input_files")
     for place, parameter in job.params.objects():
         if parameter.type is not ParameterType.INPUT_FILES:
             _unsupported(

@@ -75,8 +75,39 @@ class ImageService(Protocol):
     def get(self, name: str) -> wire.Image:
         """Find one by a name as users write it."""
 
-    def approve(self, caller: Caller, name: str) -> wire.Image:
-        """Look one up in its registry and record it."""
+    def approve(
+        self,
+        caller: Caller,
+        name: str,
+        *,
+        refdata_id: str | None = None,
+        default_refdata_mount_point: str | None = None,
+    ) -> wire.Image:
+        """Look one up in its registry and record it, with its reference data and where that is seen by default."""
+
+
+class RefdataService(Protocol):
+    """Reference data and its sites. All that take an id raise NO_SUCH_REFDATA."""
+
+    def everything(self) -> list[wire.Refdata]:
+        """List all."""
+
+    def get(self, refdata_id: str) -> wire.Refdata:
+        """Find one by its id."""
+
+    def of_path(self, path: str) -> list[wire.Refdata]:
+        """List the registrations of an object."""
+
+    def register(
+        self, caller: Caller, path: str, *, crc64nvme: str | None, unpack: bool, force: bool
+    ) -> wire.Refdata:
+        """Record an object; REFDATA_EXISTS where just this content is known, unless it is forced."""
+
+    def recover(self, caller: Caller, refdata_id: str, site: str) -> None:
+        """Have a site stage it again; INVALID_REFDATA_STATE unless that failed."""
+
+    def clean(self, caller: Caller, refdata_id: str, site: str, *, force: bool) -> None:
+        """Have it removed from a site; INVALID_REFDATA_STATE while jobs need it, unless it is forced."""
 
 
 class InfoService(Protocol):
@@ -146,3 +177,4 @@ class Services:
     images: ImageService
     info: InfoService
     tokens: TokenService
+    refdata: RefdataService

@@ -96,6 +96,8 @@ def image(row: Image) -> wire.Image:
         digest=row.digest,
         tag=row.tag,
         entrypoint=row.entrypoint,
+        refdata_id=None if row.refdata_id is None else str(row.refdata_id),
+        default_refdata_mount_point=row.default_refdata_mount_point,
         registered_by=row.registered_by,
         registered_on=row.registered_on,
     )

@@ -32,6 +32,7 @@ from gateway.api.readiness import Readiness
 from gateway.api.server import Server
 from gateway.api.tls import Tls
 from gateway.config import RolesSection
+from gateway.daemon.refdata_service import RefdataService
 from gateway.errors import AppCode, GatewayError
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
@@ -40,9 +41,10 @@ from gateway.jobs.service import LogSlice
 from gateway.jobs.services import Services
 from gateway.jobs.states import Phase
 from gateway.jobs.tokens import Tokens
+from gateway.refdata.registry import RefdataRegistry
 from gateway.s3.client import ObjectInfo
 from gateway.store.db import Database
-from gateway.store.tables import Audit, Token
+from gateway.store.tables import Audit, Refdata, RefdataSite, RefdataTransition, Token
 from tests.api.certificates import Authority
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -284,9 +286,39 @@ class FakeImages:
             raise GatewayError(AppCode.NO_SUCH_IMAGE, f"The image {name} is not approved here.")
         return IMAGE
 
-    def approve(self, caller: Caller, name: str) -> wire.Image:
+    def approve(
+        self,
+        caller: Caller,
+        name: str,
+        *,
+        refdata_id: str | None = None,
+        default_refdata_mount_point: str | None = None,
+    ) -> wire.Image:
         self.asked.append(name)
-        return IMAGE.model_copy(update={"registered_by": caller.user})
+        return IMAGE.model_copy(
+            update={
+                "registered_by": caller.user,
+                "refdata_id": refdata_id,
+                "default_refdata_mount_point": default_refdata_mount_point,
+            }
+        )
+
+
+class FakeStore:
+    """An object store of what tests put there: path and what it shows."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, ObjectInfo] = {}
+
+    def put(self, path: str, etag: str = "e" * 32, crc64nvme: str | None = None) -> None:
+        """Put an object there."""
+        self.objects[path] = ObjectInfo(1000, etag, None, crc64nvme)
+
+    def inspect(self, bucket: str, key: str) -> ObjectInfo:
+        path = f"{bucket}/{key}"
+        if path not in self.objects:
+            raise GatewayError(AppCode.S3_PATH_NOT_FOUND, f"There is no object {path!r}.")
+        return self.objects[path]
 
 
 class FakeInfo:
@@ -419,9 +451,14 @@ class FakeGateway:
     def reset(self) -> None:
         """Make it as new: no jobs, nothing logged, nothing remembered."""
         self.jobs, self.images, self.info = FakeJobs(), FakeImages(), FakeInfo()
+        self.store = FakeStore()
+        registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
+        self.refdata = RefdataService(self.database, registry, lambda: None)
         self.time = timedelta()  # by which the tokens' clock is ahead
         self.tokens = Tokens(self.database, 365, lambda: datetime.now(UTC) + self.time)
         with self.database.write() as session:
+            for table in (Refdata, RefdataSite, RefdataTransition):
+                session.exec(delete(table))
             session.exec(delete(Token))
             session.exec(delete(Audit))
         self.log.clear()
@@ -434,7 +471,7 @@ class FakeGateway:
         self.app.state.attempts = Attempts()
 
     def _services(self) -> Services:
-        return Services(self.jobs, self.images, self.info, self.tokens)
+        return Services(self.jobs, self.images, self.info, self.tokens, self.refdata)
 
     @property
     def port(self) -> int:

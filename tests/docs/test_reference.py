@@ -231,7 +231,6 @@ def test_a_field_is_marked_as_not_yet_run_exactly_when_the_gateway_refuses_it(fi
     ("section", "field", "document"),
     [
         ("Fields of params", "declobber", {"params": {"declobber": True}}),
-        ("Fields of params", "refdata_mount_point", {"params": {"refdata_mount_point": "/ref"}}),
         ("Fields of an input file", "data_id", {"input_files": [{"file": "d-d/x", "data_id": "1"}, {"file": "d-d/y", "data_id": "2"}]}),
         ("Fields of a parameter object", "manifest_file_format", {"params": {"args": [{"type": "manifest_file", "manifest_file_format": "files"}]}}),
         ("Fields of a parameter object", "container_num_prefix", {"params": {"args": [{"type": "container_number", "container_num_prefix": "c"}]}}),

@@ -111,7 +111,6 @@ def test_what_is_run_today_is_let_through(changes: dict[str, Any]) -> None:
         ({"input_roots": [""]}, "input_roots"),
         ({"input_files": [{"file": "bkt/a", "data_id": "x"}]}, "data_id"),
         ({"params": {"declobber": True}}, "params.declobber"),
-        ({"params": {"refdata_mount_point": "/ref"}}, "params.refdata_mount_point"),
         ({"params": {"args": [{"type": "container_number"}]}}, "container_number"),
         (
             {
