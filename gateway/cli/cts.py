@@ -26,8 +26,6 @@ app = common.new_app(
     ),
 )
 app.add_typer(admin.app, name="admin")
-app.add_typer(tokens.app, name="token")
-admin.app.add_typer(tokens.admin, name="token")
 app.command(epilog=refdata.EXAMPLES)(refdata.refdata)
 
 RefArgument = Annotated[
