@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import SQLModel
 
+from gateway.config import SiteSection
 from gateway.daemon.site import Site
 from gateway.slurm.hands import LocalHands
 from gateway.store.db import Database
@@ -19,13 +20,30 @@ from tests.s3.places import Place, bucket_at, section
 
 
 @pytest.fixture(scope="session")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database of this release, to be copied."""
-    path = tmp_path_factory.mktemp("schema") / "cts.db"
-    database = Database(f"sqlite:///{path}")
-    database.migrate()
-    database.close()
-    return path
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One migrated database for all; each test finds it empty. (An engine of its own would compile each query anew.)"""
+    made = Database(f"sqlite:///{tmp_path_factory.mktemp('database')}/cts.db")
+    made.migrate()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The node agent, put into one place for all sites."""
+    folder = tmp_path_factory.mktemp("agent")
+    hands = LocalHands(str(folder))
+    section = SiteSection(work_dir=folder)
+    directory = Site("dev", section, hands, FakeSlurm()).agent()
+    hands.close()
+    return directory
+
+
+def _empty(database: Database) -> None:
+    with database.engine.begin() as connection:
+        for table in reversed(SQLModel.metadata.sorted_tables):
+            connection.exec_driver_sql(f'DELETE FROM "{table.name}"')
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence")
 
 
 @pytest.fixture(scope="session")
@@ -43,36 +61,29 @@ def store(moto: str, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def make_world(
-    store: Store, bucket: Place, schema: Path, tmp_path: Path
+    store: Store, bucket: Place, database: Database, agent: str, tmp_path: Path
 ) -> Iterator[Callable[..., World]]:
-    """Make a world with settings of its site."""
+    """Make a world with settings of its site; the one before is over then."""
     made: list[World] = []
     store.heal()
 
-    def make(*, max_array_size: int = 1001, **site: Any) -> World:
+    def make(*, max_array_size: int = 1001, own_agent: bool = False, **site: Any) -> World:
+        _empty(database)
         folder = tmp_path / f"world-{len(made)}"
         folder.mkdir()
-        shutil.copy(schema, folder / "cts.db")
         config = make_config(store.config, folder, **site)
         slurm = FakeSlurm(max_array_size)
         hands = LocalHands(str(config.sites["dev"].work_dir))
-        made.append(
-            World(
-                config,
-                Database(f"sqlite:///{folder}/cts.db"),
-                Site("dev", config.sites["dev"], hands, slurm),
-                slurm,
-                store,
-                bucket,
-                f"{uuid.uuid4().hex}/",
-            )
-        )
+        place = Site("dev", config.sites["dev"], hands, slurm)
+        if not own_agent:
+            place._agent = agent
+        prefix = f"{uuid.uuid4().hex}/"
+        made.append(World(config, database, place, slurm, store, bucket, prefix))
         return made[-1]
 
     yield make
     for world in made:
         world.site.close()
-        world.database.close()
 
 
 @pytest.fixture

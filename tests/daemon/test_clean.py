@@ -79,7 +79,8 @@ def test_nothing_is_cleaned_twice(world: World, monkeypatch: pytest.MonkeyPatch)
 def test_directories_that_cannot_be_removed_hold_up_no_other_however_many(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = [world.add(phase="complete") for _ in range(store.MOST_UNCLEANED + 5)]
+    monkeypatch.setattr(store, "MOST_UNCLEANED", 4)  # in one look
+    bad = [world.add(phase="complete") for _ in range(6)]
     good = _filled(world, "complete")
     remove = world.site.hands.remove
 

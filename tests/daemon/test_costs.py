@@ -20,7 +20,7 @@ def test_a_look_at_many_jobs_costs_slurm_and_the_database_what_one_at_one_job_do
     world.slurm.calls.clear()
     few = _cost(world)
     assert few[0] == 0
-    for _ in range(40):
+    for _ in range(12):
         world.submit(3)
     world.slurm.calls.clear()
     assert _cost(world) == few
@@ -38,10 +38,10 @@ def test_a_look_at_jobs_that_are_missing_costs_one_sacct(world: World) -> None:
     assert sessions == 0
 
 
-def test_the_start_of_a_thousand_containers_is_one_transaction(world: World) -> None:
-    number, slurm = world.submit(1000)
+def test_the_start_of_hundreds_of_containers_is_one_transaction(world: World) -> None:
+    number, slurm = world.submit(300)
     assert _cost(world)[0] == 0
-    for task in range(1000):
+    for task in range(300):
         world.slurm.set(slurm, task, "RUNNING", node="n1")
     with writes(world.database) as count:
         world.poll(5)
@@ -56,10 +56,10 @@ def test_the_start_of_a_thousand_containers_is_one_transaction(world: World) -> 
     assert world.slurm.calls == {"queue": 3, "cancel": 1}
 
 
-def test_a_thousand_containers_that_were_never_submitted_are_canceled_in_one_transaction(
+def test_hundreds_of_containers_that_were_never_submitted_are_canceled_in_one_transaction(
     world: World,
 ) -> None:
-    number = world.add(1000)
+    number = world.add(300)
     world.cancel(number)
     with writes(world.database) as count:
         world.poll(5)

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.daemon.grants import output_path
 from gateway.store import jobs as store
-from tests.daemon.world import MIB, World, announced, b64, put
+from tests.daemon.world import HTTP, MIB, World, announced, b64, put
 
 BIG = bytes(range(256)) * (6 * MIB // 256)
 
@@ -34,7 +34,7 @@ def test_an_input_is_read_by_its_url_without_any_key(world: World) -> None:
     wanted = _input(world, number, b"abc")
     answer = world.ask(number, "stage-in", inputs=[wanted])
     assert [row["id"] for row in answer["inputs"]] == [wanted]
-    got = httpx.get(answer["inputs"][0]["url"], headers=answer["inputs"][0]["headers"])
+    got = HTTP.get(answer["inputs"][0]["url"], headers=answer["inputs"][0]["headers"])
     assert (got.status_code, got.content) == (200, b"abc")
     assert "secret" not in answer["inputs"][0]["url"].lower()
 

@@ -33,12 +33,13 @@ def _names(value: Any) -> set[str]:
 def test_job_json_has_exactly_the_fields_of_the_protocol(
     make_world: Callable[..., World],
 ) -> None:
-    world = make_world(scratch="/local", apptainer_flags=("--nv",))
+    world = make_world(own_agent=True, scratch="/local", apptainer_flags=("--nv",))
     number, _ = world.submit()
     path = Path(world.site.job_dir(number)) / "job.json"
     document = json.loads(path.read_text())
-    optional = {"srun", "refdata", "path", "mount_point"}
-    assert _names(document) - {"PATH"} == _documented("job.json") - optional
+    optional = {"srun", "refdata", "path", "mount_point", "staging"}
+    assert _names(document) - {"PATH"} <= _documented("job.json")
+    assert _names(document) >= _documented("job.json") - optional
     job = read_job(path)
     assert (job.job_id, job.token) == (number, world.job(number).token)
     assert str(job.mailbox) == world.site.mailbox

@@ -116,7 +116,7 @@ def test_a_job_that_slurm_never_got_has_used_nothing(world: World) -> None:
 
 
 def test_the_usage_of_many_jobs_is_one_transaction(world: World) -> None:
-    jobs = [_ended(world) for _ in range(8)]
+    jobs = [_ended(world) for _ in range(4)]
     for _, slurm in jobs:
         world.slurm.record(slurm, 0, "COMPLETED")
     with writes(world.database) as count:

