@@ -6,6 +6,9 @@ Phases only move forward. `docs/states.md` has the picture.
 from __future__ import annotations
 
 from enum import Enum
+from typing import get_args
+
+from gateway.wire import WireState
 
 
 class Phase(Enum):
@@ -56,20 +59,7 @@ class Phase(Enum):
 
 _BY_NAME = {phase.value[0]: phase for phase in Phase}
 
-WIRE_STATES = (
-    "created",
-    "download_submitted",
-    "job_submitting",
-    "job_submitted",
-    "upload_submitting",
-    "upload_submitted",
-    "complete",
-    "canceling",
-    "canceled",
-    "error_processing_submitting",
-    "error_processing_submitted",
-    "error",
-)
+WIRE_STATES: tuple[str, ...] = get_args(WireState)
 
 
 def may_follow(old: Phase, new: Phase) -> bool:
