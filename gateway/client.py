@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -39,10 +40,15 @@ class Client:
     ----------
     socket
         Path of the daemon's Unix socket.
-    url, token
-        Instead of a socket: an https URL and a bearer token.
+    url, token, ca_file
+        Instead of a socket: an https URL, a bearer token, and the file (PEM) of the CAs to trust in place of the system's.
     timeout
         Seconds for one request.
+
+    Raises
+    ------
+    ValueError
+        When the URL is not https, the token no token, or the CA file cannot be used.
     """
 
     def __init__(
@@ -51,9 +57,10 @@ class Client:
         *,
         url: str | None = None,
         token: str | None = None,
+        ca_file: str | None = None,
         timeout: float = 300,
     ) -> None:
-        self._http = Connection(socket, url, token, timeout)
+        self._http = Connection(socket, url, token, timeout, ca_file)
 
     def __enter__(self) -> Client:
         """Use it as a context."""
@@ -307,6 +314,28 @@ class Client:
         where = f"/admin/refdata/{_segment(refdata_id)}/{_segment(cluster)}"
         self._http.call("DELETE", f"{where}/clean", params=_given(force=force or None))
 
+    def create_token(
+        self, *, name: str | None = None, expires_in: int | None = None, user: str | None = None
+    ) -> wire.NewToken:
+        """Make a token that works for `expires_in` seconds; on the Unix socket alone. `user` is for admins.
+
+        Its `token` is told this once. Without `expires_in` it works for 30 days.
+        """
+        wanted = {"name": name, "expires_in": expires_in, "user": user}
+        given = {key: value for key, value in wanted.items() if value is not None}
+        path = "/tokens" if user is None else "/admin/tokens"
+        return self._http.read(wire.NewToken, self._http.call("POST", path, json=given))
+
+    def tokens(self, *, user: str | None = None, everyone: bool = False) -> list[wire.Token]:
+        """Return the caller's tokens, the newest first; `user` and `everyone` are for admins."""
+        path = "/admin/tokens" if everyone or user is not None else "/tokens"
+        return self._http.get(wire.Tokens, path, user=user).tokens
+
+    def revoke_token(self, token_id: str, *, anybodys: bool = False) -> None:
+        """End a token at once; `anybodys` is for admins. Takes the id, or the whole token, of which the id alone is sent."""
+        path = "/admin/tokens" if anybodys else "/tokens"
+        self._http.call("DELETE", f"{path}/{_token_id(token_id)}")
+
     def accounting(self, **filters: Any) -> list[wire.AcctRow]:
         """Return accounting rows; filters: user, everyone, start, end, state, job, limit. A long list of jobs is asked in parts."""
         jobs = filters.pop("job", None)
@@ -381,3 +410,16 @@ def _image(name: str) -> str:
             code.code,
         )
     return quote(name, safe="/:@")
+
+
+def _token_id(text: str) -> str:
+    """Return the public id; what is none is not sent, for it might be another path."""
+    match = re.fullmatch(r"(?:cts_)?([0-9a-f]{12})(?:_[0-9a-f]{64})?", text, re.ASCII)
+    if match is None:
+        code = AppCode.NOT_FOUND
+        raise CtsError(
+            code.http_status,
+            "that is no id of a token; ids are 12 digits such as 1f00a4c79be2: cts token list",
+            code.code,
+        )
+    return match[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -12,7 +14,25 @@ from gateway import wire
 
 DEFAULT_SOCKET = "/run/cts/cts.sock"
 _CONNECT = 10.0  # seconds
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # token68 of RFC 9110, 11.2
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _context(ca_file: str | None) -> ssl.SSLContext:
+    """Trust the CAs of the system, or those of a file in their place; TLS 1.2 or newer.
+
+    Raises
+    ------
+    ValueError
+        When the file cannot be read or has no certificate.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as exc:  # ssl.SSLError is one
+        why = "it has no certificate in PEM" if isinstance(exc, ssl.SSLError) else exc.strerror
+        raise ValueError(f"the CA file {ca_file} cannot be used: {why}") from exc
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 class CtsError(Exception):
@@ -55,11 +75,23 @@ class Connection:
         url: str | None,
         token: str | None,
         timeout: float,
+        ca_file: str | None = None,
     ) -> None:
         self._where = url or socket
-        # Certificates are for TLS alone, and reading them takes longer than most requests.
-        transport = httpx.HTTPTransport(uds=socket, verify=False) if url is None else None
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._hint = "is the URL right (--url, CTS_URL)?"
+        if url is None:
+            # Certificates are for TLS alone, and reading them takes longer than most requests.
+            transport = httpx.HTTPTransport(uds=socket, verify=False)
+            self._hint = "is the socket right (--socket, CTS_SOCKET)?"
+        else:
+            transport = httpx.HTTPTransport(verify=_context(ca_file))
+            if not url.lower().startswith("https://"):
+                raise ValueError(
+                    f"{url!r} is no https:// URL; a token must not go over a line that others can read"
+                )
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise ValueError("the token is no token: it has other characters than tokens have")
+        headers = {"Authorization": f"Bearer {token}"} if token and url is not None else {}
         self._http = httpx.Client(
             base_url=url or "http://cts",
             transport=transport,
@@ -78,8 +110,7 @@ class Connection:
             response = self._send(method, path, options)
         except (httpx.RequestError, httpx.InvalidURL) as exc:
             raise GatewayUnreachableError(
-                f"the gateway at {self._where} does not answer ({str(exc) or type(exc).__name__}); is ctsd running, and "
-                "is the socket right (--socket, CTS_SOCKET)?",
+                self._unreachable(exc),
                 sent=not isinstance(
                     exc, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL
                 ),
@@ -102,6 +133,16 @@ class Connection:
             info.request_validation_detail or [],
             info.request_id or identifier,
         )
+
+    def _unreachable(self, exc: Exception) -> str:
+        said = str(exc) or type(exc).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            why = said.partition("CERTIFICATE_VERIFY_FAILED] ")[2].partition(" (_ssl")[0]
+            return (
+                f"the certificate of {self._where} cannot be trusted ({why}); name the file with the certificate of its "
+                "CA (--ca-file, CTS_CA_FILE)"
+            )
+        return f"the gateway at {self._where} does not answer ({said}); is ctsd running, and {self._hint}"
 
     def _send(self, method: str, path: str, options: Any) -> httpx.Response:
         try:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Annotated, Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
 
+from gateway.cli import where
 from gateway.cli.text import clean
 from gateway.client import DEFAULT_SOCKET, Client, CtsError, GatewayUnreachableError
 from gateway.errors import AppCode
@@ -40,14 +43,22 @@ class UserError(Exception):
 
 
 def command(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn exceptions into one line on standard error and an exit code."""
+    """Turn exceptions into one line on standard error and an exit code.
+
+    A command with a `socket` also gets the options that name a gateway by its URL; `connect` heeds them.
+    """
+    own = inspect.signature(function).parameters
+    signature, context = where.signature_of(function)
 
     @functools.wraps(function)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
-            found = function(*args, **kwargs)
+            with where.told(kwargs, context, own) if context is not None else nullcontext():
+                found = function(*args, **kwargs)
             sys.stdout.flush()  # here, where a reader who has gone is no error
             return found
+        except where.WhereError as exc:
+            raise typer.Exit(explain(UserError(str(exc)))) from exc
         except (CtsError, UserError, GatewayUnreachableError) as exc:
             raise typer.Exit(explain(exc)) from exc
         except BrokenPipeError:
@@ -56,6 +67,7 @@ def command(function: Callable[_P, _R]) -> Callable[_P, _R]:
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
+    wrapped.__signature__ = signature  # type: ignore[attr-defined]
     return wrapped
 
 
@@ -149,8 +161,15 @@ def run(app: typer.Typer, **options: Any) -> None:
 
 
 def connect(socket: str) -> Client:
-    """Open the client."""
-    return Client(socket)
+    """Open the client: on the socket, unless the command was told a URL."""
+    remote = where.said()
+    if remote.url is None:
+        return Client(socket)
+    ca_file = str(remote.ca_file) if remote.ca_file is not None else None
+    try:
+        return Client(url=remote.url, token=remote.token(), ca_file=ca_file)
+    except ValueError as exc:
+        raise UserError(str(exc)) from exc
 
 
 def _discard(stream: TextIO) -> None:

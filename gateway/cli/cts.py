@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import admin, common, refdata, show
+from gateway.cli import admin, common, refdata, show, tokens
 from gateway.cli.common import SOCKET, AsJson, Socket, UserError, command, connect, examples
 from gateway.cli.jobfile import read_job
 from gateway.cli.refs import job_of, ref_of
@@ -26,6 +26,8 @@ app = common.new_app(
     ),
 )
 app.add_typer(admin.app, name="admin")
+app.add_typer(tokens.app, name="token")
+admin.app.add_typer(tokens.admin, name="token")
 app.command(epilog=refdata.EXAMPLES)(refdata.refdata)
 
 RefArgument = Annotated[

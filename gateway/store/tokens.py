@@ -31,7 +31,7 @@ def count_live(session: Session, user: str, time: datetime) -> int:
 
 def used(session: Session, token_id: str, time: datetime, since: datetime) -> None:
     """Note that a token was used, unless that was noted after `since`."""
-    old = or_(col(Token.last_used).is_(None), col(Token.last_used) < since)
+    old = or_(col(Token.last_used).is_(None), col(Token.last_used) <= since)
     session.connection().execute(
         update(Token).where(col(Token.id) == token_id, old).values(last_used=time)
     )

@@ -50,9 +50,15 @@ class Done:
             assert word in self.err, self
 
 
-def run(fake: FakeGateway, program: str, *args: str, text: str | bytes | None = None) -> Done:
-    """Run a program in this process, on the fake gateway."""
-    env = {"CTS_SOCKET": str(fake.socket), "COLUMNS": "200"}
+def run(
+    fake: FakeGateway,
+    program: str,
+    *args: str,
+    text: str | bytes | None = None,
+    env: Mapping[str, str | None] | None = None,
+) -> Done:
+    """Run a program in this process, on the fake gateway; `env` adds to its environment, None takes away."""
+    env = {"CTS_SOCKET": str(fake.socket), "COLUMNS": "200", **(env or {})}
     options: dict[str, Any] = {}
     given = list(args)
     if program == "ctsbatch":  # as its main() does
