@@ -165,22 +165,23 @@ class Stager:
             job = jobs.get(session, row.job_id or 0)
             container = session.get(Container, (row.job_id, 0))
         if job is None or container is None:
-            self._end(row, "error", "the job that staged it is gone")
+            self._move(row, "error", "the job that staged it is gone")
             return
         phase = Phase.of(job.phase)
+        if container.slurm_job_id is not None and row.state == "created":
+            self._move(row, "download_submitted", None)
+            row.state = "download_submitted"
         if phase is Phase.COMPLETE:
-            self._end(row, "complete", None, (container.result or {}).get("bytes_out"))
+            self._move(row, "complete", None, (container.result or {}).get("bytes_out"))
         elif phase.terminal:
             name = directory_name(data)
             inside = self._site.container_dir(row.job_id or 0, 0)
             # What a job that was killed has left: nothing of it is of use to the next.
             left = [f"{self._site.refdata_dir}/.{name}.tmp", f"{inside}/in", f"{inside}/.part"]
             self._site.hands.remove(left)
-            self._end(row, "error", _error_of(job, container))
-        elif phase.rank >= Phase.PENDING.rank and row.state == "created":
-            self._end(row, "download_submitted", None)
+            self._move(row, "error", _error_of(job, container))
 
-    def _end(
+    def _move(
         self, row: RefdataSite, state: str, error: str | None, size: int | None = None
     ) -> None:
         with self._db.write() as session:
