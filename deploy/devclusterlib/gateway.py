@@ -10,6 +10,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from devclusterlib import certificates
 from devclusterlib.parts import WITH_US, Part, must, quiet
 from devclusterlib.settings import COMMIT_FILE, ClusterError, Settings
 from devclusterlib.storage import S3_KEYS
@@ -84,6 +85,11 @@ def _configuration(settings: Settings) -> str:
 [gateway]
 instance = "{settings.name}"
 notes = "the development cluster"
+
+[api]
+listen = "127.0.0.1:{settings.port("gateway")}"
+tls_certificate = "{certificates.CERTIFICATE}"
+tls_key = "{certificates.KEY}"
 
 [s3]
 endpoint_url = "{settings.s3_endpoint}"

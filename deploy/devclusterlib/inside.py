@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from devclusterlib import gateway, registry, samples, slurm, storage
+from devclusterlib import certificates, gateway, registry, samples, slurm, storage
 from devclusterlib.parts import Part
 from devclusterlib.settings import INSIDE_FILE, ClusterError, Settings
 
@@ -36,6 +36,7 @@ def up(settings: Settings, with_gateway: bool) -> int:
     """
     storage.forget_lost(settings)
     _step("users", lambda: gateway.make_users(settings))
+    _step("certificates", certificates.ensure)
     _step("Slurm's configuration", lambda: slurm.write_configuration(settings))
     daemon = gateway.part(settings)
     chains: list[Callable[[], None]] = [

@@ -117,6 +117,8 @@ def _env(settings: Settings, options: argparse.Namespace) -> int:
         "cgroup": settings.cgroup,
         "slurm_prefix": settings.slurm_prefix,
         "socket": "/run/cts/cts.sock",
+        "url": settings.gateway_url,
+        "ca_file": "/etc/ssl/devcluster/ca.pem",
         "work_dir": "/scratch/cts",
         "log_directory": "/var/log/devcluster",
     }

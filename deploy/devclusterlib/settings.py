@@ -26,6 +26,7 @@ _OFFSETS = {
     "rgw": 8,
     "mon": 9,
     "osd": 10,
+    "gateway": 51,  # after those that the OSD may take
 }
 
 
@@ -54,7 +55,8 @@ class Settings:
     def ports(self) -> list[int]:
         """All fixed ports that the cluster listens on; the OSD takes free ones of the rest of its 60."""
         single = [
-            self.port(part) for part in ("slurmctld", "slurmdbd", "sshd", "registry", "rgw", "mon")
+            self.port(part)
+            for part in ("slurmctld", "slurmdbd", "sshd", "registry", "rgw", "mon", "gateway")
         ]
         return sorted(single + [self.port("slurmd", number) for number in range(NODES)])
 
@@ -67,6 +69,11 @@ class Settings:
     def s3_endpoint(self) -> str:
         """URL of the S3 service."""
         return f"http://127.0.0.1:{self.port('rgw')}"
+
+    @property
+    def gateway_url(self) -> str:
+        """URL of the gateway's TLS listener."""
+        return f"https://127.0.0.1:{self.port('gateway')}"
 
     @property
     def search_path(self) -> str:
