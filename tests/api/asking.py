@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.api.routes import Route
 from gateway.jobs.caller import Caller
+from gateway.store.tables import RefdataSite
 from tests.api.gateway_fake import JOB, ME, FakeGateway
 
 _BODIES: dict[str, Any] = {
@@ -28,8 +29,15 @@ def url_of(route: Route, fake: FakeGateway) -> str:
     """Its address, of things that `prepared` has put there."""
     me = Caller(ME, 0, frozenset(), False, "")
     tokens = fake.tokens.mine(me)
+    path = "reference-data/db.tar"
+    if route.method == "POST" and "refdata" in route.path:
+        path += "?force=true"  # it is registered already
+    known = fake.refdata.everything()
     return (
         route.path.replace("{job_id}", "1")
+        .replace("{path:path}", path)
+        .replace("{refdata_id}", known[-1].id if known else "1")
+        .replace("{cluster}", "dev")
         .replace("{number}", "0")
         .replace("{stream}", "stdout")
         .replace("{name:path}", "ghcr.io/kbase/checksum:1.0")
@@ -38,8 +46,15 @@ def url_of(route: Route, fake: FakeGateway) -> str:
 
 
 def prepared(fake: FakeGateway) -> FakeGateway:
-    """A job 1 of two containers with a log, and a token, of the user who runs the tests."""
+    """A job 1 of two containers with a log, and a token, of the user who runs the tests; reference data that failed."""
     job = fake.jobs.add()
     fake.jobs.rows[job].logs[0, "stdout"] = b"hello\n"
     fake.token()
+    fake.store.put("reference-data/db.tar")
+    ada = Caller("ada", 0, frozenset(), True, "")
+    data = fake.refdata.register(
+        ada, "reference-data/db.tar", crc64nvme=None, unpack=True, force=True
+    )
+    with fake.database.write() as session:
+        session.add(RefdataSite(refdata_id=int(data.id), site="dev", state="error"))
     return fake
