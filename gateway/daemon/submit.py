@@ -38,6 +38,8 @@ _MOST_LATER = (
 )
 _SETTLE = 5.0  # seconds that a lost answer is given before the look-up; doubled each time
 _MOST_DOUBLED = 6
+# A request may lie in the queue of slurmctld's socket long after sbatch gave up: it must not be known twice, some seconds apart.
+_LOOKS, _BETWEEN = 2, 10.0
 _UNKNOWN = "Slurm's answer to the submission is not known"
 _SLURM_ID = re.compile(r"[0-9]{1,10}", re.ASCII)
 
@@ -58,6 +60,7 @@ class Submitter:
         self._clock = clock
         self._later = Later(_LATER, _MOST_LATER, clock)
         self._lookup_after: dict[int, float] = {}
+        self._missed: dict[int, int] = {}  # look-ups that found nothing, by submission
 
     def tick(self) -> float:
         """Bring every waiting submission one step on; returns the seconds to wait."""
@@ -181,7 +184,7 @@ class Submitter:
                 advance_job(session, job, Phase.PENDING, f"Slurm job {slurm_job_id}")
             job.reason = None
             session.add(job)
-        self._lookup_after.pop(submission.id or 0, None)
+        self._forget(submission)
         self._site.poll_wake.set()
         self._site.mail_wake.set()
 
@@ -192,7 +195,11 @@ class Submitter:
                 row.state = "prepared"
                 session.add(row)
                 store.explain(session, [submission.job_id], reason)
-        self._lookup_after.pop(submission.id or 0, None)
+        self._forget(submission)
+
+    def _forget(self, submission: Submission) -> None:
+        for known in (self._lookup_after, self._missed):
+            known.pop(submission.id or 0, None)
 
     def _tell(self, job_id: int) -> Callable[[str], None]:
         return lambda reason: self._explain([job_id], reason)
@@ -242,10 +249,18 @@ class Submitter:
         for submission in due:
             found = known.get(submission.tag) or known.get(job_name(submission))
             if not self._adopted(submission, found):
-                log.info("job.not_submitted", job=submission.job_id)
-                self._back_to_prepared(
-                    submission, "Slurm does not know the job; it is submitted again"
-                )
+                self._not_known(submission)
+
+    def _not_known(self, submission: Submission) -> None:
+        """Take it for never submitted, or look once more."""
+        number = submission.id or 0
+        self._missed[number] = self._missed.get(number, 0) + 1
+        if self._missed[number] < _LOOKS:
+            self._lookup_after[number] = self._clock() + _BETWEEN
+            self._explain([submission.job_id], f"{_UNKNOWN}; it is looked up once more")
+            return
+        log.info("job.not_submitted", job=submission.job_id)
+        self._back_to_prepared(submission, "Slurm does not know the job; it is submitted again")
 
     def _adopted(self, submission: Submission, found: str | None) -> bool:
         if found is None:

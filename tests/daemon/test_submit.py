@@ -108,9 +108,29 @@ def test_no_answer_is_told_and_the_job_is_looked_up_before_it_is_submitted_again
     assert world.slurm.calls["queue"] == 0  # a late sbatch is given time to show
     world.clock.forward(6)
     world.submitter.tick()
-    assert world.slurm.calls["queue"] == 1
+    assert world.slurm.calls == {**world.slurm.calls, "queue": 1, "submit": 1}
+    assert "it is looked up once more" in (world.job(number).reason or "")
+    world.clock.forward(9)
+    world.submitter.tick()
+    assert world.slurm.calls["submit"] == 1  # slurmctld may still read what sbatch sent
+    world.clock.forward(1)
+    world.submitter.tick()
+    assert world.slurm.calls["queue"] == 2
     assert world.slurm.calls["submit"] == 2
     assert world.job(number).phase == "pending"
+
+
+def test_a_request_that_slurm_handles_between_two_look_ups_is_adopted(world: World) -> None:
+    number = _lost(world)
+    late = dict(world.slurm.tasks)
+    world.slurm.forget("100")
+    world.submitter.tick()
+    assert world.submissions(number)[0].state == "submitting"
+    world.slurm.tasks = late
+    world.clock.forward(10)
+    world.submitter.tick()
+    assert world.submissions(number)[0].slurm_job_id == "100"
+    assert world.slurm.calls["submit"] == 1
 
 
 def _lost(world: World) -> int:
@@ -169,7 +189,9 @@ def test_a_claim_that_is_no_slurm_job_is_never_taken_for_one(world: World, claim
     number = _lost(world)
     world.slurm.forget("100")
     (Path(world.site.job_dir(number)) / "claim-0").write_bytes(claim)
-    world.submitter.tick()
+    for _ in range(2):
+        world.submitter.tick()
+        world.clock.forward(10)
     assert world.submissions(number)[0].slurm_job_id == "101"
 
 
@@ -211,7 +233,7 @@ def test_answers_that_stay_unknown_are_looked_up_less_and_less_often(world: Worl
             world.submitter.tick()
         if world.slurm.calls["submit"] > before:
             asked.append(world.clock.now)
-    assert [late - early for early, late in pairwise(asked)] == [5, 10, 20, 40]
+    assert [late - early for early, late in pairwise(asked)] == [15, 20, 30, 50]
 
 
 def test_a_large_job_becomes_several_arrays_that_cover_each_container_once(
@@ -314,8 +336,9 @@ def test_a_job_can_be_canceled_at_each_point(world: World, at: str) -> None:
     if at in ("unknown", "lost"):
         world.poll()
         assert world.job(number).phase == "canceling"  # Slurm may have it
-    world.clock.forward(20)
-    world.submitter.tick()
+    for _ in range(2):
+        world.clock.forward(20)
+        world.submitter.tick()
     world.poll()
     assert world.slurm.canceled == (["100"] if queued else [])
     if queued:
