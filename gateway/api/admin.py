@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Query
+from pydantic import WithJsonSchema
 from starlette.requests import Request
 
 from gateway import wire
@@ -12,6 +13,16 @@ from gateway.api.params import Limit, Time, Words, caller_of, services_of
 from gateway.errors import AppCode, GatewayError
 from gateway.ids import parse_ref
 from gateway.jobs.states import WIRE_STATES, Phase, phases_of_wire
+
+State = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "enum": list(dict.fromkeys([*WIRE_STATES, *(str(phase) for phase in Phase)])),
+        }
+    ),
+]
 
 
 def admin_jobs(
@@ -43,7 +54,9 @@ def accounting(
     everyone: bool = False,
     start: Time = None,
     end: Time = None,
-    state: Words = None,
+    state: Annotated[
+        list[State] | None, Query(description="A state of the wire, or a phase.")
+    ] = None,
     job: Words = None,
     limit: Annotated[int, Query(ge=1, le=100_000, description="Jobs at most.")] = 10_000,
 ) -> wire.AcctRows:

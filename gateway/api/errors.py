@@ -140,9 +140,13 @@ def install(app: FastAPI) -> None:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods that there are at a path: of all its routes, not of the first alone."""
+    """Return the methods that there are at a path: of all its routes, not of the first alone.
+
+    Those that are not there yet are named only where nothing else is.
+    """
+    here = [r for r in request.app.router.routes if r.matches(request.scope)[0] is not Match.NONE]
+    known = [route for route in here if getattr(route, "include_in_schema", True)] or here
     found: set[str] = set()
-    for route in request.app.router.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
+    for route in known:
+        found |= set(getattr(route, "methods", None) or ())
     return sorted(found | ({"HEAD"} if "GET" in found else set()))
