@@ -50,12 +50,18 @@ def stage(job: Job, staging: Staging, place: Place, report: Report, stop: Stop) 
     except OSError as exc:
         result = StepResult("stage-in-failed", error=f"the site's disk: {exc.strerror or exc}")
     except Stopped as exc:
-        why = "the time for staging was over" if exc.reason == "timeout" else "it was canceled"
-        result = StepResult(exc.reason, error=f"{why} before all was unpacked")
+        result = _stopped(exc.reason)
     else:
         return StepResult("ok", exit_code=0)
     _remove(temporary)
     return result
+
+
+def _stopped(reason: str) -> StepResult:
+    if reason == "timeout":
+        why = "the time for staging was over before all was unpacked (refdata_minutes of the site)"
+        return StepResult("stage-in-failed", error=why)
+    return StepResult(reason, error="it was canceled before all was unpacked")
 
 
 def _fetch(job: Job, place: Place, mailbox: Mailbox, stop: Stop, item: Input) -> None:

@@ -163,7 +163,7 @@ def test_an_archive_that_changed_since_its_registration_is_refused(staging: Stag
 
 
 @pytest.mark.parametrize(
-    ("number", "outcome"), [(signal.SIGTERM, "canceled"), (signal.SIGUSR1, "timeout")]
+    ("number", "outcome"), [(signal.SIGTERM, "canceled"), (signal.SIGUSR1, "stage-in-failed")]
 )
 def test_a_job_that_is_ended_while_it_unpacks_leaves_nothing(
     staging: Staging, number: signal.Signals, outcome: str
