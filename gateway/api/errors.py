@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from gateway import wire
 from gateway.errors import AppCode, ErrorDetail, GatewayError, SiteError, StoreError
+from gateway.jobs.document import MAX_DETAILS
 
 log = structlog.get_logger()
 
@@ -94,7 +95,7 @@ def install(app: FastAPI) -> None:
     def _validation(request: Request, exc: RequestValidationError) -> Response:
         details = [
             ErrorDetail(tuple(row["loc"]), str(row["msg"]), str(row["type"]))
-            for row in exc.errors()
+            for row in exc.errors()[:MAX_DETAILS]
         ]
         first = details[0]
         where = ".".join(str(part) for part in first.loc)

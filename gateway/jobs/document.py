@@ -16,8 +16,11 @@ from gateway.errors import AppCode, ErrorDetail, GatewayError
 
 MAX_DEPTH = 64
 MAX_DETAILS = 100
+MAX_VALUES = (
+    100_000  # commas outside texts; 10,000 input files, each with checksum and data id, have 30,000
+)
 
-_MARKS = re.compile(r'["\\\[\]{}]')
+_MARKS = re.compile(r'["\\\[\]{},]')
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 Place = tuple[str | int, ...]
@@ -27,7 +30,8 @@ def load_json(text: bytes) -> object:
     """Read JSON (RFC 8259) and nothing wider.
 
     Refused are other encodings than UTF-8, a byte order mark, NaN and Infinity, numbers too large
-    for a float, lone surrogates, a name twice in one object, and nesting deeper than 64.
+    for a float, lone surrogates, a name twice in one object, nesting deeper than 64, and more than 100,000 values:
+    a mistake in each would cost gigabytes.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def load_json(text: bytes) -> object:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise _bad(f"The body is not UTF-8 at byte {exc.start}; send JSON in UTF-8.") from exc
-    _check_depth(decoded)
+    _check_shape(decoded)
     try:
         value: object = json.loads(
             decoded,
@@ -155,9 +159,9 @@ def _show(value: object) -> str:
     return "a list" if isinstance(value, list | tuple) else "an object"
 
 
-def _check_depth(text: str) -> None:
-    """Bound the nesting before the parser recurses: it has no bound of its own but the stack."""
-    depth = 0
+def _check_shape(text: str) -> None:
+    """Bound the nesting before the parser recurses, which has no bound of its own but the stack, and the values."""
+    depth = values = 0
     inside = False
     skip = -1
     for mark in _MARKS.finditer(text):
@@ -175,6 +179,12 @@ def _check_depth(text: str) -> None:
                 raise _bad(f"The body is nested deeper than {MAX_DEPTH} levels; write it flatter.")
         elif char in "]}":
             depth -= 1
+        else:
+            values += 1
+            if values > MAX_VALUES:
+                raise _bad(
+                    f"The body has more than {MAX_VALUES:,} values; a job has at most 10,000 input files: write several jobs."
+                )
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
