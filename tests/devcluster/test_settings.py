@@ -30,7 +30,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_cluster_listens_on_different_ports_all_within_its_sixty(settings: Settings) -> None:
     ports = settings.ports
-    assert len(set(ports)) == len(ports) == 10
+    assert len(set(ports)) == len(ports) >= 10
     assert min(ports) >= settings.base_port
     assert max(ports) < settings.base_port + PORTS
 
