@@ -30,6 +30,7 @@ from .s3http import (
 )  # fmt: skip
 
 BATCH = 500
+MOST_PARTS = 10_000
 WORKERS = 16
 HASHERS = 4
 _RENEWALS = 2
@@ -75,6 +76,21 @@ class _Item:
         }
 
 
+def batches(files: Sequence[Found], part_size: int) -> Iterator[List[Found]]:
+    """Yield the outputs of one request each: so many files and parts that a letter stays far below what is read of one."""
+    batch: List[Found] = []
+    parts = 0
+    for found in files:
+        count = max(1, -(-found.size // part_size))
+        if batch and (len(batch) == BATCH or parts + count > MOST_PARTS):
+            yield batch
+            batch, parts = [], 0
+        batch.append(found)
+        parts += count
+    if batch:
+        yield batch
+
+
 class Uploader:
     """Uploads the outputs of one container; `outputs` and `errors` tell how far it came."""
 
@@ -106,10 +122,12 @@ class Uploader:
         Stopped
             When an end was asked for.
         """
-        batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
         try:
             hashed: List[Optional[_Item]] = []
-            for batch in [*batches, []]:  # the next is hashed while the last is uploaded
+            for batch in [
+                *batches(files, self._part_size),
+                [],
+            ]:  # the next is hashed while the last is uploaded
                 self._hashers.settle(0)
                 items = [item for item in hashed if item is not None]
                 hashed = self._begin(batch)

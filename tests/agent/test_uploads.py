@@ -13,9 +13,9 @@ import pytest
 from gateway.agent import crc64
 from gateway.agent.files import Output
 from gateway.agent.mailbox import Stop, Stopped
-from gateway.agent.outputs import scan
+from gateway.agent.outputs import Found, scan
 from gateway.agent.s3http import Policy
-from gateway.agent.upload import Uploader
+from gateway.agent.upload import Uploader, batches
 from tests.agent.conftest import HASTY, Site
 from tests.agent.fakes import SECRET, Handler, drop, error_in_200, etag_of, md5, silent, status
 
@@ -393,3 +393,14 @@ def test_nothing_that_is_printed_holds_a_secret(
     assert "output 'x': " in printed
     assert SECRET.partition("=")[2] not in printed
     assert site.s3.url not in printed
+
+
+def test_a_request_has_500_files_or_10_000_parts_at_the_most(tmp_path: Path) -> None:
+    small = [Found(f"s{n}", tmp_path / f"s{n}", 10, (0, 0, 0)) for n in range(1001)]
+    assert [len(batch) for batch in batches(small, 100)] == [500, 500, 1]
+    large = [Found(f"l{n}", tmp_path / f"l{n}", 400_000, (0, 0, 0)) for n in range(7)]
+    assert [len(batch) for batch in batches(large, 100)] == [2, 2, 2, 1]
+    assert [found.path for batch in batches(large, 100) for found in batch] == [
+        found.path for found in large
+    ]
+    assert list(batches([], 100)) == []
