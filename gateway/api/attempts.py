@@ -9,6 +9,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from gateway.errors import AppCode, GatewayError
+
 MOST = 10  # wrong tokens
 WINDOW = 60.0  # seconds
 _TRUSTED = 3600.0  # seconds that a token which worked goes past the block
@@ -26,6 +28,17 @@ def network_of(address: str) -> str:
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, 64), strict=False))
+
+
+class BlockedError(GatewayError):
+    """A place has to wait, `seconds`. It is a 401 with Retry-After: clients take that for what it is, a token that does not work."""
+
+    def __init__(self, address: str, seconds: int) -> None:
+        super().__init__(
+            AppCode.AUTHENTICATION_FAILED,
+            f"There were too many wrong tokens from {address}; try again in {seconds} s.",
+        )
+        self.seconds = seconds
 
 
 class Attempts:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from gateway import wire
+from gateway.api.attempts import BlockedError
 from gateway.errors import AppCode, ErrorDetail, GatewayError, SiteError, StoreError
 from gateway.jobs.document import MAX_DETAILS
 
@@ -89,6 +90,9 @@ def install(app: FastAPI) -> None:
         response = error_response(request, exc.code.http_status, exc.message, exc.code, exc.details)
         if exc.code.http_status == 401:
             response.headers["WWW-Authenticate"] = _CHALLENGES.get(exc.code, _CHALLENGE)
+        if isinstance(exc, BlockedError):
+            response.headers["Retry-After"] = str(exc.seconds)
+            request.state.blocked = True
         return response
 
     @app.exception_handler(RequestValidationError)
@@ -108,7 +112,6 @@ def install(app: FastAPI) -> None:
         code = {
             404: AppCode.NOT_FOUND,
             405: AppCode.UNSUPPORTED,
-            429: AppCode.AUTHENTICATION_FAILED,
         }.get(exc.status_code)
         allowed = _methods(request)
         messages = {

@@ -6,10 +6,9 @@ import re
 from typing import Any
 
 from anyio import to_thread
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from gateway.api.attempts import Attempts
+from gateway.api.attempts import Attempts, BlockedError
 from gateway.api.directory import Directory
 from gateway.api.params import services_of
 from gateway.config import RolesSection
@@ -32,9 +31,8 @@ class Identity:
         Raises
         ------
         GatewayError
-            NO_TOKEN, INVALID_AUTH_HEADER, INVALID_TOKEN over TCP; INVALID_USER for a uid that has no name here.
-        HTTPException
-            429 after too many wrong tokens from one place.
+            NO_TOKEN, INVALID_AUTH_HEADER, INVALID_TOKEN over TCP, AUTHENTICATION_FAILED after too many wrong tokens
+            from one place; INVALID_USER for a uid that has no name here.
         """
         peer: Any = getattr(request.state, "peer", None)
         if peer is not None:
@@ -44,11 +42,7 @@ class Identity:
         attempts: Attempts = request.app.state.attempts
         wait = attempts.wait(address, text)
         if wait:
-            raise HTTPException(
-                429,
-                f"There were too many wrong tokens from {address}; try again in {wait} s.",
-                {"Retry-After": str(wait)},
-            )
+            raise BlockedError(address, wait)
         try:
             caller = await to_thread.run_sync(self._remote, request, text, address)
         except GatewayError as exc:

@@ -71,8 +71,8 @@ class Requests:
             # Else it is too late for another answer: the server closes the connection, for this one has no end.
         finally:
             caller = state.get("caller")
-            # 429 stands for requests that may be very many.
-            plain = (method in ("GET", "HEAD") and 0 < status < 400) or status == 429
+            # Those of a place that is blocked may be very many.
+            plain = (method in ("GET", "HEAD") and 0 < status < 400) or "blocked" in state
             (log.debug if plain else log.info)(
                 "api.gone" if gone else "api.request",
                 method=method,

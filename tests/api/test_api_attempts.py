@@ -89,13 +89,14 @@ def test_a_party_is_an_address_of_ipv4_or_a_64_of_ipv6(address: str, network: st
     assert network_of(address) == network
 
 
-def test_over_tls_the_eleventh_wrong_token_is_429_with_the_time_to_wait(fake: FakeGateway) -> None:
+def test_over_tls_the_eleventh_wrong_token_is_told_the_time_to_wait(fake: FakeGateway) -> None:
     good = fake.token()
     with fake.over_tcp(good) as mine, fake.over_tcp("wrong") as http:
         assert mine.get("/whoami").json()["user"] == ME
         assert [http.get("/whoami").status_code for _ in range(MOST)] == [401] * MOST
         answer = http.get("/whoami")
-        assert answer.status_code == 429
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == 'Bearer realm="cts"'
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         error = answer.json()["error"]
         assert error["appcode"] == 10000
