@@ -66,7 +66,9 @@ def test_only_admins_approve_images(site: DevCluster) -> None:
 def test_ctsd_check_has_a_line_for_each_dependency_beside_the_running_daemon(
     site: DevCluster,
 ) -> None:
-    site.finish(site.submit(image=site.image("checksum")))  # the daemon holds its work directory now
+    site.finish(
+        site.submit(image=site.image("checksum"))
+    )  # the daemon holds its work directory now
     done = site.run("ctsd", "check", user="ctsd")
     lines = done.stdout.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["ok"] * len(lines)
