@@ -40,6 +40,7 @@ def fixed(site: DevCluster) -> Mapping[str, str]:
     site.run("crane", "copy", "--insecure", source, target, user="root")
     return {
         "127.0.0.1:17107": site.registry,
+        "https://127.0.0.1:17151": facts["url"],
         "http://127.0.0.1:17108": facts["s3_endpoint"],
         _NEW_IMAGE: new,
     }
