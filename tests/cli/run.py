@@ -75,11 +75,23 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a program as users do: a process of its own."""
     program, *args = argv
-    code = f"from gateway.cli.{program} import main; main()"
+    # Who runs the tests in the background of a shell has SIGINT ignored, and children inherit that.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"from gateway.cli.{program} import main; main()"
+    )
     full = {**os.environ, "CTS_SOCKET": str(fake.socket), "PYTHONUNBUFFERED": "", **(env or {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    process: Any = subprocess.Popen([sys.executable, "-c", code, *args], env=full, **options)
-    return process  # type: ignore[no-any-return]
+    return _Started([sys.executable, "-c", code, *args], env=full, **options)
+
+
+class _Started(subprocess.Popen[bytes]):
+    """A process that does not outlive a test that failed."""
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
 
 
 def on_terminal(
