@@ -160,4 +160,6 @@ def kept_where_asked(tmp_path_factory: pytest.TempPathFactory) -> None:
 def site() -> DevCluster:
     """The dev cluster of $CTS_CLUSTER or test.cfg, as deploy/devcluster finds it, which `make test` has brought up."""
     facts = json.loads(DevCluster((), "").tool("env").stdout)
-    return DevCluster((), facts["registry"])
+    # By name: tests also run it from programs that have another environment.
+    options = ("--name", facts["name"], "--cache", facts["cache"])
+    return DevCluster(options, facts["registry"])

@@ -109,6 +109,7 @@ def _env(settings: Settings, options: argparse.Namespace) -> int:
     facts = {
         "name": settings.name,
         "pid": namespace.pid_of(settings),
+        "cache": settings.cache,
         "directory": settings.directory,
         "checkout": settings.checkout,
         "registry": settings.registry,
