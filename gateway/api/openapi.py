@@ -49,6 +49,8 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
             }
         },
     }
+    page = schema["paths"]["/docs"]["get"]["responses"]["200"]
+    page["content"] = {"text/html": {"schema": {"type": "string"}}}
     schema["components"]["securitySchemes"] = {
         "token": {
             "type": "http",

@@ -72,8 +72,8 @@ def _time(text: object) -> object:
 JobId = Annotated[
     int,
     BeforeValidator(_job_id),
-    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*$"}),
-    Path(description="The job's id.", examples=["1234"]),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*$", "examples": ["1234"]}),
+    Path(description="The job's id."),
 ]
 Number = Annotated[
     int,

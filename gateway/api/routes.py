@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from gateway import wire
 from gateway.api.admin import accounting, admin_jobs
+from gateway.api.docs import docs
 from gateway.api.images import approve, image, images
 from gateway.api.jobs import (
     cancel,
@@ -69,6 +70,7 @@ ROUTES = (
     Route("GET", "/", root, OPEN, wire.Root),
     Route("GET", "/health", health, OPEN, wire.Health),
     Route("GET", "/ready", ready, OPEN, wire.Ready),
+    Route("GET", "/docs", docs, OPEN),
     Route("GET", "/whoami", whoami, USER, wire.WhoAmI),
     Route("GET", "/sites", sites, USER, wire.Sites),
     Route("POST", "/jobs", submit, USER, wire.JobId),

@@ -105,6 +105,8 @@ def test_over_tls_the_eleventh_wrong_token_is_told_the_time_to_wait(fake: FakeGa
         assert http.get("/health").status_code == 200
     assert fake.http.get("/whoami").status_code == 200
     assert len(fake.audits("token.use")) == 1
+    levels = [e["level"] for e in fake.log.events("api.request") if e["status"] == 401]
+    assert levels == ["info"] * MOST + ["debug"]
 
 
 def test_who_sends_no_token_or_a_wrong_header_does_not_count(fake: FakeGateway) -> None:

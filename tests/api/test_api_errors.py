@@ -80,7 +80,6 @@ def _check(answer: object, status: int, appcode: int | None) -> dict[str, object
         ("PUT", "/admin/refdata/7/dev/recover", 403, 20000),
         ("DELETE", "/admin/refdata/7/dev/clean", 403, 20000),
         ("PUT", "/admin/jobs/1/meta", 403, 20000),
-        ("GET", "/docs", 404, 40000),
         ("GET", "/whoami?x=1", 400, 30001),
         ("GET", "/accounting?state=nonsense", 400, 30001),
         ("GET", "/accounting?job=x", 404, 40040),

@@ -1,0 +1,119 @@
+"""/docs: every call on one page that loads nothing and runs nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+
+from gateway.api.docs import page
+from gateway.api.routes import ROUTES
+from tests.api.gateway_fake import FakeGateway
+
+_VOID = {"meta"}
+_UNCLOSED = {"th", "td", "tr"}  # whose end may be left out
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would make of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in _VOID | _UNCLOSED:
+            self.open.append(tag)
+        for name, value in attrs:
+            self.attributes.add(name)
+            if name == "id":
+                self.ids.append(str(value))
+            if name == "href":
+                self.links.append(str(value))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _UNCLOSED:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def shown(fake: FakeGateway) -> str:
+    """The page, as anybody gets it over TLS."""
+    with fake.over_tcp() as http:
+        answer = http.get("/docs")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    return answer.text
+
+
+def test_every_call_and_every_model_is_on_the_page_and_every_link_leads_somewhere(
+    fake: FakeGateway, shown: str
+) -> None:
+    read = Reader(shown)
+    assert read.open == []
+    schema = fake.http.get("/openapi.json").json()
+    assert {route.name for route in ROUTES} <= set(read.ids)
+    assert {f"model-{name}" for name in schema["components"]["schemas"]} <= set(read.ids)
+    assert len(read.ids) == len(set(read.ids))
+    assert {link.removeprefix("#") for link in read.links} <= {*read.ids, "/openapi.json"}
+
+
+def test_it_loads_and_runs_nothing(shown: str) -> None:
+    read = Reader(shown)
+    assert not read.tags & {"script", "img", "link", "iframe", "object", "form", "svg"}
+    assert read.attributes <= {"id", "href", "class", "lang", "charset"}
+
+
+def test_each_example_of_a_body_is_one_that_the_gateway_takes(
+    fake_admin: FakeGateway, shown: str
+) -> None:
+    asked = []
+    for text in re.findall(r"<pre>(.*?)</pre>", shown, re.DOTALL):
+        words = shlex.split(unescape(text))
+        assert words[:3] == ["curl", "--unix-socket", "/run/cts/cts.sock"]
+        if "-d" in words:
+            body = json.loads(words[words.index("-d") + 1])
+            path = next(word for word in words if word.startswith("http://cts"))
+            assert fake_admin.http.post(path.removeprefix("http://cts"), json=body).is_success, text
+            asked.append(path.removeprefix("http://cts"))
+    assert {"/jobs", "/tokens", "/admin/tokens"} <= set(asked)
+
+
+def test_what_a_description_holds_is_text() -> None:
+    evil = "<script>alert(1)</script> & \"'"
+    schema = {
+        "info": {"title": evil, "version": "1", "description": evil},
+        "paths": {
+            "/x": {
+                "get": {
+                    "operationId": "x",
+                    "description": evil,
+                    "parameters": [
+                        {
+                            "name": "a",
+                            "in": "query",
+                            "schema": {"enum": [evil]},
+                            "description": evil,
+                        }
+                    ],
+                    "responses": {"200": {}},
+                }
+            }
+        },
+        "components": {
+            "schemas": {"M": {"description": evil, "properties": {evil: {"type": evil}}}}
+        },
+    }
+    text = page(schema)
+    assert "<script>" not in text
+    assert Reader(text).tags.isdisjoint({"script"})
