@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import time
 import uuid
@@ -21,7 +22,9 @@ ENDED = ("complete", "error", "canceled")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Log where pytest does not swap files."""
+    """Log where pytest does not swap files; take signals as in a terminal, nohup and `&` or not: children inherit it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # structlog prints to sys.stdout by default, which pytest exchanges under the threads of daemons.
     structlog.configure(
         processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],

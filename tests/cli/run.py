@@ -75,11 +75,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a program as users do: a process of its own."""
     program, *args = argv
-    # Who runs the tests in the background of a shell has SIGINT ignored, and children inherit that.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        f"from gateway.cli.{program} import main; main()"
-    )
+    code = f"from gateway.cli.{program} import main; main()"
     full = {**os.environ, "CTS_SOCKET": str(fake.socket), "PYTHONUNBUFFERED": "", **(env or {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return _Started([sys.executable, "-c", code, *args], env=full, **options)
