@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise _unknown(name, cache)
         with locked(cache / "clusters" / f".{name}.lock", f"the cluster {name!r}"):
             return _dispatch(options, name, cache)
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ClusterError, OSError) as exc:
         print(f"devcluster: {exc}", file=sys.stderr)
         return OWN_TROUBLE_OF_EXEC if options.command == "exec" else 1
