@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gateway.errors import AppCode, GatewayError
 
-MOST = 10  # wrong tokens
+MOST = 30  # wrong tokens
 WINDOW = 60.0  # seconds
 _TRUSTED = 3600.0  # seconds that a token which worked goes past the block
 _KEPT = 10_000  # networks, and tokens
