@@ -115,7 +115,7 @@ class Shell:
     def __init__(
         self,
         argv: Sequence[str],
-        begin: str = 'cd "$(mktemp -d)"',
+        begin: str = '__made=$(mktemp -d) && cd "$__made"',
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._mark = uuid.uuid4().hex
@@ -163,8 +163,8 @@ class Shell:
         assert status == 0, printed
 
     def close(self) -> None:
-        """End it and remove its directory."""
-        self.run('case "$PWD" in /tmp/*) rm -r "$PWD" ;; esac')
+        """End it and remove the directory that was made for it, none else: another one may be the checkout."""
+        self.run('cd /; [ -z "${__made:-}" ] || rm -r -- "$__made"')
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(30)
