@@ -27,9 +27,7 @@ def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | Non
     checks.fuse()
     checks.user_namespaces()
     base = rootfs.ensure(cache, options.mirror)
-    if kept is not None and kept != settings and namespace.pid_of(kept) is not None:
-        print("  settings or checkout changed: the cluster is started again", flush=True)
-        site.stop(kept)
+    _stop_another(settings, kept)
     running = namespace.pid_of(settings)
     if running is None or not namespace.is_ready(running):
         namespace.stop(settings)
@@ -42,6 +40,29 @@ def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | Non
     code = site.run_inside(settings, "up", *(["--no-gateway"] if options.no_gateway else []))
     print(f"{'up' if code == 0 else 'NOT up'} after {time.monotonic() - begin:.0f} s", flush=True)
     return code
+
+
+def _stop_another(settings: Settings, kept: Settings | None) -> None:
+    """Stop the cluster that is up when it is not as it shall be."""
+    pid = namespace.pid_of(kept) if kept is not None else None
+    if kept is None or pid is None:
+        return
+    sees = _sees_checkout(pid)
+    if kept == settings and sees:
+        return
+    print("  settings or checkout changed: the cluster is started again", flush=True)
+    if sees:
+        site.stop(kept)
+    else:
+        namespace.stop(kept)  # what would end its parts in order was in the checkout that has gone
+
+
+def _sees_checkout(pid: int) -> bool:
+    """Tell whether the site has this very directory: one that was removed and made again has only its path in common."""
+    try:
+        return Path(f"/proc/{pid}/root/src").samefile(CHECKOUT)
+    except OSError:
+        return False
 
 
 def slurm_prefix(option: str | None, kept: Settings | None, base: Path) -> str | None:
