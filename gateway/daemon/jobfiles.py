@@ -112,6 +112,7 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
             "env": job.image.get("env", {}),
         },
         "image_cache": f"{site.work}/images",
+        "srun": f"{section.slurm_bin}/srun" if section.slurm_bin else None,
         "apptainer": str(section.apptainer),
         "apptainer_flags": list(section.apptainer_flags),
         "no_https": registry in config.images.insecure_registries,
