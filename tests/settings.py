@@ -12,13 +12,12 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class TestSettings:
-    """One field a line of [test]; empty where the default serves. Cluster and cache are read by deploy/devcluster."""
+    """One field a line of [test]; empty where the default serves. Cluster, cache and slurm_prefix are read by deploy/devcluster."""
 
     __test__ = False
 
     crane: str = ""
     apptainer: str = ""
-    slurm_prefix: str = ""
     keep_temporary: bool = False
     postgresql_url: str = ""
 
@@ -33,7 +32,6 @@ def load(path: Path = CHECKOUT / "test.cfg") -> TestSettings:
     return TestSettings(
         crane=section.get("crane", ""),
         apptainer=section.get("apptainer", ""),
-        slurm_prefix=section.get("slurm_prefix", ""),
         keep_temporary=section.getboolean("keep_temporary", False),
         postgresql_url=os.environ.get("CTS_TEST_POSTGRESQL_URL", section.get("postgresql_url", "")),
     )

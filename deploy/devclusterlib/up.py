@@ -8,7 +8,14 @@ import time
 from pathlib import Path
 
 from devclusterlib import cgroups, checks, namespace, rootfs, site
-from devclusterlib.settings import CHECKOUT, COMMIT_FILE, ClusterError, Settings, base_port
+from devclusterlib.settings import (
+    CHECKOUT,
+    COMMIT_FILE,
+    ClusterError,
+    Settings,
+    base_port,
+    shared_with_tests,
+)
 
 
 def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | None) -> int:
@@ -75,7 +82,9 @@ def slurm_prefix(option: str | None, kept: Settings | None, base: Path) -> str |
     """
     if option == "debian":
         return None
-    chosen = option or (kept.slurm_prefix if kept else None)
+    chosen = (
+        option or shared_with_tests().get("slurm_prefix") or (kept.slurm_prefix if kept else None)
+    )
     if chosen is None:
         return None
     prefix = Path(chosen).absolute()
