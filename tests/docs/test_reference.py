@@ -303,7 +303,11 @@ def test_every_end_in_slurm_has_its_sentence_in_the_catalogue() -> None:
 def test_the_page_of_the_python_client_has_every_call_with_its_parameters() -> None:
     rows = re.findall(r"^\| (.*?) \|", Page.read("docs/client.md").text, re.MULTILINE)
     told = dict(re.findall(r"`(\w+)\((.*?)\)`", " ".join(rows)))
-    there = {name: call for name, call in vars(Client).items() if not name.startswith("_")}
+    there = {
+        name: call
+        for name, call in inspect.getmembers(Client, inspect.isfunction)
+        if not name.startswith("_")
+    }
     assert set(told) == set(there)
     for name, call in there.items():
         parameters = inspect.signature(call).parameters

@@ -1,0 +1,40 @@
+"""Calls about the gateway itself: what it is, who asks, its sites, its accounting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway import wire
+from gateway.client.calls import Calls
+
+_IDS = 250  # of one request: an address has some 16 KiB
+
+
+class ServiceCalls(Calls):
+    """The gateway and its accounting."""
+
+    def root(self) -> wire.Root:
+        """Return what the service says of itself."""
+        return self._http.get(wire.Root, "/")
+
+    def whoami(self) -> wire.WhoAmI:
+        """Return who the caller is to the gateway."""
+        return self._http.get(wire.WhoAmI, "/whoami")
+
+    def sites(self) -> list[wire.Site]:
+        """Return the sites."""
+        return self._http.get(wire.Sites, "/sites").sites
+
+    def ready(self) -> wire.Ready:
+        """Return the state of all that the gateway depends on."""
+        return self._http.get(wire.Ready, "/ready")
+
+    def accounting(self, **filters: Any) -> list[wire.AcctRow]:
+        """Return accounting rows; filters: user, everyone, start, end, state, job, limit. A long list of jobs is asked in parts."""
+        jobs = filters.pop("job", None)
+        parts = [jobs] if not jobs else [jobs[n : n + _IDS] for n in range(0, len(jobs), _IDS)]
+        return [
+            row
+            for part in parts
+            for row in self._http.get(wire.AcctRows, "/accounting", job=part, **filters).rows
+        ]
