@@ -1,5 +1,5 @@
 # make demo: a real job from S3 to S3 on a dev cluster.   make test: everything.   Both set up what they need.
-.PHONY: venv up demo test lint docs unit cluster faults bench down
+.PHONY: venv up demo test lint docs unit cluster faults bench scale down
 
 venv:
 	@deploy/bootstrap
@@ -37,6 +37,9 @@ faults: up
 
 bench: up
 	@.venv/bin/python tests/bench/overhead.py
+
+scale: up
+	@.venv/bin/python tests/bench/scale.py
 
 down:
 	@deploy/devcluster down

@@ -7,6 +7,7 @@ What a site allows and what is run at present is in `gateway.jobs.limits`; where
 from __future__ import annotations
 
 import difflib
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Self
 
@@ -132,7 +133,7 @@ class JobInput(Model):
         """The image's name, normalised."""
         return parse_image(self.image)
 
-    @property
+    @cached_property
     def files(self) -> tuple[InputFile, ...]:
         """The input files in one form, whichever they were given in."""
         return tuple(

@@ -63,6 +63,9 @@ def test_a_least_job_gets_the_protocols_defaults() -> None:
     assert made.params.declobber is False
     assert made.allow_empty_output is False
     assert made.files == (InputFile(file="bkt/a"), InputFile(file="bkt/b"))
+    assert made.files is made.files, (
+        "ten thousand are not made anew each time that one is looked at"
+    )
 
 
 def test_the_wire_form_is_as_given_with_normalised_values() -> None:
