@@ -204,10 +204,18 @@ class JobPreview(JobStatus):
     containers: dict[str, int] = Field(default_factory=dict)
 
 
+class ListedFile(BaseModel):
+    """An object that was found below one of a job's `input_dirs`."""
+
+    file: str
+    crc64nvme: str | None = None
+
+
 class Job(JobPreview):
-    """GET /jobs/{id}."""
+    """GET /jobs/{id}. `listed_files` are the inputs that its `input_dirs` gave."""
 
     outputs: list[Output] = Field(default_factory=list)
+    listed_files: list[ListedFile] = Field(default_factory=list)
 
 
 class Jobs(BaseModel):

@@ -158,6 +158,17 @@ class Staging(NamedTuple):
     max_files: int
 
 
+class Generated(NamedTuple):
+    """A file that the daemon writes beside the inputs; `path` is relative to the input directory."""
+
+    path: str
+    text: str
+
+
+def _generated(fields: Fields) -> Tuple[Generated, ...]:
+    return tuple(Generated(g.text("path"), g.text("text")) for g in fields.each("generated"))
+
+
 class Job(NamedTuple):
     """What the containers of a job have in common (job.json). Memory and sizes in bytes."""
 
@@ -186,6 +197,7 @@ class Job(NamedTuple):
     part_size: int
     srun: str
     refdata: Tuple[Tuple[str, str], ...]
+    generated: Tuple[Generated, ...]
     staging: Optional[Staging]
 
     def __repr__(self) -> str:
@@ -236,6 +248,7 @@ def read_job(path: Path) -> Job:
         part_size=s3.whole("part_size"),
         srun=f.text_or_none("srun") or "srun",
         refdata=tuple((r.text("path"), r.text("mount_point")) for r in f.each("refdata")),
+        generated=_generated(f),
         staging=_staging(f.inner_or_none("staging")),
     )
 
@@ -270,6 +283,7 @@ class Container(NamedTuple):
     args: Tuple[str, ...]
     environment: Dict[str, str]
     inputs: Tuple[Input, ...]
+    generated: Tuple[Generated, ...]
 
 
 def read_container(path: Path) -> Container:
@@ -286,7 +300,7 @@ def read_container(path: Path) -> Container:
         )
         for i in f.each("inputs")
     )
-    return Container(f.texts("args"), f.pairs("environment"), inputs)
+    return Container(f.texts("args"), f.pairs("environment"), inputs, _generated(f))
 
 
 class Output(NamedTuple):

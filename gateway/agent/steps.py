@@ -23,6 +23,7 @@ from .files import (
     redact,
     write_json,
 )
+from .generated import write_generated
 from .mailbox import Mailbox, Stop, Stopped
 from .place import Place, Slurm, read_slurm
 
@@ -147,6 +148,11 @@ def _stage_in(me: Step) -> StepResult:
     from .image import ImageError, ensure, sif_path  # noqa: PLC0415 - each step loads its own
 
     container = me.container()
+    try:
+        write_generated(me.place.inputs, (*me.job.generated, *container.generated))
+    except OSError as error:
+        why = f"the inputs cannot be written: {error.strerror}"
+        return StepResult("stage-in-failed", error=why)
     progress = Progress(me.place, sum(item.size for item in container.inputs))
     cached: List[bool] = []
     errors: List[BaseException] = []

@@ -130,7 +130,7 @@ class Granter:
                 if row.container != request.container:
                     raise ValueError(
                         f"containers {row.container} and {request.container} both write {bucket}/{key}; "
-                        "have each write other file names"
+                        "have each write other file names, or set params.declobber"
                     )
                 if (row.size, row.md5) != (asked.size, asked.md5):
                     row.upload_id = None

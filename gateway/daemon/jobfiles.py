@@ -12,6 +12,7 @@ from typing import Any
 from gateway.config import Config
 from gateway.daemon.site import Site
 from gateway.jobs.quantities import slurm_minutes
+from gateway.jobs.script import SCRIPT_NAME, program
 from gateway.refdata.archives import directory_name
 from gateway.slurm.render import ScriptValues, render
 from gateway.store.tables import Container, InputFile, Job, Refdata, Submission
@@ -95,6 +96,7 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
     params = job.job_input["params"]
     memory_mb, overhead_mb = _memory_mb(site, job)
     staging = job.job_input.get("staging")
+    script = job.job_input.get("script")
     document: dict[str, Any] = {
         "version": 1,
         "job_id": job.id,
@@ -106,8 +108,7 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
         "image": {
             "reference": f"{job.image['name']}@{job.image['digest']}",
             "digest": job.image["digest"],
-            "entrypoint": job.image["entrypoint"],
-            "cmd": job.image["cmd"],
+            **program(job.image, script, params["input_mount_point"]),
             "workdir": job.image["workdir"],
             "env": job.image.get("env", {}),
         },
@@ -134,6 +135,8 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
     }
     if refdata is not None:
         document["refdata"] = [_mount(site, job, refdata)]
+    if script is not None:
+        document["generated"] = [{"path": SCRIPT_NAME, "text": script}]
     if staging is not None:
         document["staging"] = {**staging, "directory": site.refdata_dir}
     return json.dumps(document).encode()
@@ -147,7 +150,7 @@ def _mount(site: Site, job: Job, refdata: Refdata) -> dict[str, str]:
 
 
 def _container(container: Container, inputs: Sequence[InputFile]) -> bytes:
-    document = {
+    document: dict[str, Any] = {
         "version": 1,
         "index": container.index,
         "args": container.args,
@@ -164,4 +167,8 @@ def _container(container: Container, inputs: Sequence[InputFile]) -> bytes:
             for item in inputs
         ],
     }
+    if container.generated:
+        document["generated"] = [
+            {"path": path, "text": text} for path, text in container.generated.items()
+        ]
     return json.dumps(document).encode()

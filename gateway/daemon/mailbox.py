@@ -20,6 +20,7 @@ from gateway.daemon.result import Result, keep_results, read_result
 from gateway.daemon.site import Site
 from gateway.errors import GatewayError, SiteError
 from gateway.jobs.history import advance_container, follow_containers
+from gateway.jobs.outputs import container_dir
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectStore, S3UnavailableError
 from gateway.store import jobs as store
@@ -107,7 +108,7 @@ class Mailbox:
         """Read a letter; None for one that is none, or not of who it says."""
         try:
             request = Request.model_validate_json(data)
-            query = select(Job.token, Job.output_dir, Container.phase).where(
+            query = select(Job.token, Job.output_dir, Job.declobber, Container.phase).where(
                 Job.id == request.job_id,
                 Container.job_id == Job.id,
                 Container.index == request.container,
@@ -119,7 +120,8 @@ class Mailbox:
         except ValueError as exc:
             log.warning("mailbox.refused", request=name, error=str(exc).splitlines()[0])
             return None
-        return _Letter(name, request, row[1], Phase.of(row[2]).terminal)
+        target = container_dir(row[1], request.container, declobber=row[2])
+        return _Letter(name, request, target, Phase.of(row[3]).terminal)
 
     def _tell(self, request: Request) -> Callable[[str], None]:
         def tell(reason: str) -> None:

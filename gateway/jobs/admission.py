@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from gateway.config import Config
 from gateway.errors import AppCode, GatewayError
 from gateway.images.service import ImageRegistry
 from gateway.jobs import access, views
-from gateway.jobs.args import render
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
-from gateway.jobs.layout import lay_out
+from gateway.jobs.listing import list_dirs
 from gateway.jobs.model import JobInput, check_site, parse_job_input, refuse_unsupported
 from gateway.jobs.mounts import refdata_mount_point
-from gateway.jobs.split import split
+from gateway.jobs.parts import InputFile as AskedFile
+from gateway.jobs.plan import Plan, make_plan
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectInfo, ObjectStore
 from gateway.s3.paths import parse_prefix
 from gateway.store import jobs as store
 from gateway.store.db import Database
 from gateway.store.tables import Container, Image, InputFile, Job, JobRefdata, Transition
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A request that breaks no rule. `found` is what S3 shows of `plan.everything`, in that order."""
+
+    asked: JobInput
+    image: Image
+    refdata: str | None
+    plan: Plan
+    found: Sequence[ObjectInfo]
 
 
 class Admission:
@@ -43,6 +55,28 @@ class Admission:
         GatewayError
             Whatever rule it breaks first.
         """
+        checked = self.check(caller, body)
+        job = new_job(caller, checked)
+        with self._db.write() as session:
+            session.add(job)
+            session.flush()
+            job_id = job.id or 0
+            session.add(Transition(job_id=job_id, phase=str(Phase.CREATED), time=job.created))
+            if checked.image.refdata_id is not None:
+                session.add(JobRefdata(job_id=job_id, refdata_id=checked.image.refdata_id))
+            session.add_all(_containers(job_id, checked.plan))
+            session.add_all(_inputs(job_id, checked))
+            audit(session, caller, "job.submit", str(job_id), "ok")
+        return job
+
+    def check(self, caller: Caller, body: object) -> Checked:
+        """Check a request whole; nothing is stored.
+
+        Raises
+        ------
+        GatewayError
+            Whatever rule it breaks first.
+        """
         asked = parse_job_input(body)
         site = self._config.sites.get(asked.cluster)
         if site is None:
@@ -57,109 +91,102 @@ class Admission:
             )
         refuse_unsupported(asked)
         check_site(asked, asked.cluster, site)
-        paths = lay_out([item.file for item in asked.files])
-        for item in asked.files:
-            access.require(self._config.path_rules, caller, item.file, "read")
+        for path in _read(asked):
+            access.require(self._config.path_rules, caller, path, "read")
         access.require(self._config.path_rules, caller, asked.output_dir, "write")
         image = self._images.get(asked.image)
         refdata = refdata_mount_point(image, asked.params)
-        shares = split(list(range(len(paths))), asked.num_containers)
-        rendered = [
-            render(asked.params, [f"{asked.params.input_mount_point}/{paths[n]}" for n in share])
-            for share in shares
-        ]
+        plan = make_plan(asked, list_dirs(asked, self._objects))
         found = self._objects.inspect_all(
-            [(item.path.bucket, item.path.key) for item in asked.files]
+            [(item.path.bucket, item.path.key) for item in plan.everything]
         )
-        _compare_checksums(asked, found)
+        _compare_checksums(plan.everything, found)
         target = parse_prefix(asked.output_dir)
         self._objects.check_writable(target.bucket, target.key)
-        return self._store(
-            caller,
-            asked,
-            image,
-            refdata,
-            paths,
-            shares,
-            [(r.args, r.environment) for r in rendered],
-            found,
+        return Checked(asked, image, refdata, plan, found)
+
+
+def new_job(caller: Caller, checked: Checked) -> Job:
+    """Make the row of a job, not stored yet."""
+    asked, image = checked.asked, checked.image
+    time = store.now()
+    pinned = {
+        **views.image(image).model_dump(mode="json"),
+        "cmd": image.cmd,
+        "workdir": image.workdir,
+        "env": image.env,
+        "refdata_mount_point": checked.refdata,
+    }
+    given = asked.model_dump(mode="json", exclude_none=True)
+    if not asked.input_files:
+        del given["input_files"]
+    return Job(
+        user=caller.user,
+        name=asked.name,
+        site=asked.cluster,
+        phase=str(Phase.CREATED),
+        created=time,
+        updated=time,
+        job_input=given,
+        image=pinned,
+        token=secrets.token_hex(32),
+        num_containers=asked.num_containers,
+        cpus=asked.cpus,
+        memory=asked.memory,
+        runtime=asked.runtime,
+        input_file_count=len(checked.found),
+        input_bytes=sum(info.size for info in checked.found),
+        output_dir=asked.output_dir,
+        declobber=asked.params.declobber,
+    )
+
+
+def _read(asked: JobInput) -> Iterator[str]:
+    """Paths that a job reads; what is below its `input_dirs` is allowed where these are."""
+    for item in (*asked.files, *asked.shared):
+        yield item.file
+    yield from asked.input_dirs or ()
+
+
+def _containers(job_id: int, plan: Plan) -> Iterator[Container]:
+    for each in plan.containers:
+        yield Container(
+            job_id=job_id,
+            index=each.number,
+            phase=str(Phase.CREATED),
+            args=each.args,
+            environment=each.environment,
+            generated=each.generated or None,
         )
 
-    def _store(
-        self,
-        caller: Caller,
-        asked: JobInput,
-        image: Image,
-        refdata: str | None,
-        paths: Sequence[str],
-        shares: Sequence[Sequence[int]],
-        rendered: Sequence[tuple[list[str], dict[str, str]]],
-        found: Sequence[ObjectInfo],
-    ) -> Job:
-        time = store.now()
-        pinned = {
-            **views.image(image).model_dump(mode="json"),
-            "cmd": image.cmd,
-            "workdir": image.workdir,
-            "env": image.env,
-            "refdata_mount_point": refdata,
-        }
-        job = Job(
-            user=caller.user,
-            name=asked.name,
-            site=asked.cluster,
-            phase=str(Phase.CREATED),
-            created=time,
-            updated=time,
-            job_input=asked.model_dump(mode="json", exclude_none=True),
-            image=pinned,
-            token=secrets.token_hex(32),
-            num_containers=asked.num_containers,
-            cpus=asked.cpus,
-            memory=asked.memory,
-            runtime=asked.runtime,
-            input_file_count=len(paths),
-            input_bytes=sum(info.size for info in found),
-            output_dir=asked.output_dir,
-        )
-        with self._db.write() as session:
-            session.add(job)
-            session.flush()
-            job_id = job.id or 0
-            session.add(Transition(job_id=job_id, phase=str(Phase.CREATED), time=time))
-            if image.refdata_id is not None:
-                session.add(JobRefdata(job_id=job_id, refdata_id=image.refdata_id))
-            for number, (share, (args, environment)) in enumerate(
-                zip(shares, rendered, strict=True)
-            ):
-                session.add(
-                    Container(
-                        job_id=job_id,
-                        index=number,
-                        phase=str(Phase.CREATED),
-                        args=args,
-                        environment=environment,
-                    )
-                )
-                for position in share:
-                    item, info = asked.files[position], found[position]
-                    session.add(
-                        InputFile(
-                            job_id=job_id,
-                            container=number,
-                            position=position,
-                            bucket=item.path.bucket,
-                            key=item.path.key,
-                            path=paths[position],
-                            size=info.size,
-                            etag=info.etag,
-                            part_sizes=info.part_sizes,
-                            crc64nvme=info.crc64nvme or item.crc64nvme,
-                            check_crc64nvme=item.crc64nvme is not None or _needs_crc(info),
-                        )
-                    )
-            audit(session, caller, "job.submit", str(job_id), "ok")
-        return job
+
+def _inputs(job_id: int, checked: Checked) -> Iterator[InputFile]:
+    """Make the rows of the inputs; one that each container gets has no container."""
+    plan, found = checked.plan, checked.found
+    for each in plan.containers:
+        for position in each.files:
+            item, path = plan.files[position], plan.paths[position]
+            yield _input(job_id, each.number, position, item, path, found[position])
+    for position, (item, path) in enumerate(zip(plan.shared, plan.shared_paths, strict=True)):
+        yield _input(job_id, None, position, item, path, found[len(plan.files) + position])
+
+
+def _input(
+    job_id: int, container: int | None, position: int, item: AskedFile, path: str, info: ObjectInfo
+) -> InputFile:
+    return InputFile(
+        job_id=job_id,
+        container=container,
+        position=position,
+        bucket=item.path.bucket,
+        key=item.path.key,
+        path=path,
+        size=info.size,
+        etag=info.etag,
+        part_sizes=info.part_sizes,
+        crc64nvme=info.crc64nvme or item.crc64nvme,
+        check_crc64nvme=item.crc64nvme is not None or _needs_crc(info),
+    )
 
 
 def _needs_crc(info: ObjectInfo) -> bool:
@@ -167,8 +194,8 @@ def _needs_crc(info: ObjectInfo) -> bool:
     return not info.etag_is_md5
 
 
-def _compare_checksums(asked: JobInput, found: Sequence[ObjectInfo]) -> None:
-    for item, info in zip(asked.files, found, strict=True):
+def _compare_checksums(files: Sequence[AskedFile], found: Sequence[ObjectInfo]) -> None:
+    for item, info in zip(files, found, strict=True):
         if (
             item.crc64nvme is not None
             and info.crc64nvme is not None

@@ -31,7 +31,12 @@ class Rendered(NamedTuple):
 
 
 def render(
-    params: Params, files: Sequence[str], *, number: int = 0, manifest: str | None = None
+    params: Params,
+    files: Sequence[str],
+    *,
+    number: int = 0,
+    manifest: str | None = None,
+    more: Sequence[str] = (),
 ) -> Rendered:
     """Make the arguments and the environment of one container.
 
@@ -45,6 +50,8 @@ def render(
         The container's number, from 0.
     manifest
         Path of its manifest inside the container, where a parameter asks for one.
+    more
+        Arguments of this container alone, behind those of the job.
 
     Raises
     ------
@@ -59,6 +66,7 @@ def render(
             args.extend(_with_flag(item, values))
         else:
             args.append(item)
+    args.extend(more)
     environment: dict[str, str] = {}
     for name, item in (params.environment or {}).items():
         if isinstance(item, Parameter):

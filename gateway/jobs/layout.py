@@ -5,9 +5,11 @@ The rule is the protocol's for `input_roots`; without roots every file lands fla
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from gateway.errors import AppCode, ErrorDetail, GatewayError
+from gateway.jobs.document import Place, place_text
 
 MAX_SEGMENT_BYTES = 255  # NAME_MAX of every file system that Linux clusters use
 _MAX_DETAILS = 100
@@ -36,7 +38,13 @@ def landing_path(file: str, roots: Collection[str] = ()) -> str:
     return file if "" in roots else base
 
 
-def lay_out(files: Sequence[str], roots: Sequence[str] = ()) -> tuple[str, ...]:
+def lay_out(
+    files: Sequence[str],
+    roots: Sequence[str] = (),
+    *,
+    places: Sequence[Place] | None = None,
+    generated: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
     """Place all files of a job; the order is kept.
 
     Conflicts are looked for over the whole job, as the original does, although containers do not
@@ -45,9 +53,13 @@ def lay_out(files: Sequence[str], roots: Sequence[str] = ()) -> tuple[str, ...]:
     Parameters
     ----------
     files
-        Checked "bucket/key" texts, none twice.
+        Checked "bucket/key" texts.
     roots
         `input_roots` of the job.
+    places
+        Where the document names each file; by default in `input_files`.
+    generated
+        Names of files that the gateway writes into the input directory, and what each is.
 
     Returns
     -------
@@ -57,69 +69,93 @@ def lay_out(files: Sequence[str], roots: Sequence[str] = ()) -> tuple[str, ...]:
     Raises
     ------
     GatewayError
-        ILLEGAL_PARAMETER when two files land at one place, when one would be a directory of
-        another, or when a name is too long; both files are named, and where they stand in the list.
+        ILLEGAL_PARAMETER when a file is there twice, when two land at one place, when one would be
+        a directory of another, or when a name is too long; both files are named, and where they stand.
     """
     known = {root.rstrip("/") for root in roots}
     paths = tuple(landing_path(file, known) for file in files)
-    errors = _too_long(files, paths) + _collisions(files, paths)
+    if places is None:
+        places = [("input_files", index) for index in range(len(files))]
+    inputs = [Input(*each) for each in zip(files, paths, places, strict=True)]
+    errors = _too_long(inputs) + _collisions(inputs) + _in_the_way(inputs, generated or {})
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise GatewayError(
             AppCode.ILLEGAL_PARAMETER,
-            f"input_files[{errors[0].loc[1]}]: {errors[0].msg}{more}",
+            f"{place_text(errors[0].loc)}: {errors[0].msg}{more}",
             tuple(errors[:_MAX_DETAILS]),
         )
     return paths
 
 
-def _too_long(files: Sequence[str], paths: Sequence[str]) -> list[ErrorDetail]:
+class Input(NamedTuple):
+    """A file, the path that it lands at, and its place in the document."""
+
+    file: str
+    path: str
+    loc: Place
+
+
+def _too_long(inputs: Sequence[Input]) -> list[ErrorDetail]:
     errors = []
-    for index, (file, path) in enumerate(zip(files, paths, strict=True)):
-        longest = max(len(segment.encode("utf-8")) for segment in path.split("/"))
+    for each in inputs:
+        longest = max(len(segment.encode("utf-8")) for segment in each.path.split("/"))
         if longest > MAX_SEGMENT_BYTES:
             errors.append(
-                _error(
-                    index,
-                    f"{file[:100]!r} has a name of {longest} bytes, and a file system takes at "
+                ErrorDetail(
+                    each.loc,
+                    f"{each.file[:100]!r} has a name of {longest} bytes, and a file system takes at "
                     f"most {MAX_SEGMENT_BYTES}; copy the object to a shorter key",
                 )
             )
     return errors
 
 
-def _collisions(files: Sequence[str], paths: Sequence[str]) -> list[ErrorDetail]:
+def _collisions(inputs: Sequence[Input]) -> list[ErrorDetail]:
     errors = []
-    place: dict[str, int] = {}
-    needed_by: dict[str, int] = {}
-    for index, path in enumerate(paths):
-        if path in place:
-            other = place[path]
-            errors.append(
-                _error(
-                    index,
-                    f"{files[index]!r} and {files[other]!r} (at {other}) both land at {path!r}; "
-                    "rename one, or submit them in different jobs",
-                )
-            )
+    place: dict[str, Input] = {}
+    needed_by: dict[str, Input] = {}
+    for each in inputs:
+        other = place.get(each.path)
+        if other is not None:
+            errors.append(ErrorDetail(each.loc, _both(each, other)))
             continue
-        place[path] = index
-        cut = path.rfind("/")
+        place[each.path] = each
+        cut = each.path.rfind("/")
         while cut > 0:
-            needed_by.setdefault(path[:cut], index)
-            cut = path.rfind("/", 0, cut)
-    for path, index in place.items():
+            needed_by.setdefault(each.path[:cut], each)
+            cut = each.path.rfind("/", 0, cut)
+    for path, each in place.items():
         if path in needed_by:
             other = needed_by[path]
             errors.append(
-                _error(
-                    index,
-                    f"{files[index]!r} lands as a file at {path!r}, where {files[other]!r} (at "
-                    f"{other}) needs a directory; rename one, or submit them in different jobs",
+                ErrorDetail(
+                    each.loc,
+                    f"{each.file!r} lands as a file at {path!r}, where {other.file!r} (at "
+                    f"{place_text(other.loc)}) needs a directory; rename one, or submit them in different jobs",
                 )
             )
     return errors
 
 
-def _error(index: int, text: str) -> ErrorDetail:
-    return ErrorDetail(("input_files", index), text)
+def _both(one: Input, other: Input) -> str:
+    at = place_text(other.loc)
+    if one.file == other.file:
+        return f"{one.file!r} is there twice, the other time at {at}; list each file once"
+    return (
+        f"{one.file!r} and {other.file!r} (at {at}) both land at {one.path!r}; keep their "
+        "directories with input_roots, rename one, or submit them in different jobs"
+    )
+
+
+def _in_the_way(inputs: Sequence[Input], generated: Mapping[str, str]) -> list[ErrorDetail]:
+    """Find inputs at the places of files that the gateway writes."""
+    return [
+        ErrorDetail(
+            each.loc,
+            f"{each.file!r} lands at {each.path!r}, where the gateway writes {what}; rename the object, or keep "
+            "its directory with input_roots",
+        )
+        for each in inputs
+        if (what := generated.get(each.path.partition("/")[0])) is not None
+    ]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from gateway.config import SiteSection
 from gateway.errors import AppCode, ErrorDetail, GatewayError
-from gateway.jobs.params import ParameterType
 from gateway.jobs.quantities import format_bytes, iso_duration
 
 if TYPE_CHECKING:
@@ -17,12 +16,7 @@ if TYPE_CHECKING:
 
 # Fields that are checked but not run yet, and what does the work until then.
 _NOT_YET = {
-    "input_roots": "inputs land flat by base name; leave it out",
     "labels": "leave them out and use name",
-    "shared_inputs": "list every file in input_files",
-    "script": "use the image's entrypoint and params.args",
-    "input_dirs": "list every file in input_files",
-    "split_points": "files are split evenly by num_containers",
     "depends_on": "submit the job when the other one has ended",
     "skip_existing": "list only the files that are still to do",
     "gpus": "use cpus",
@@ -33,7 +27,6 @@ _NOT_YET = {
     "reservation": "leave it out",
     "licenses": "leave it out",
     "retries": "submit the job again where it failed",
-    "per_container_args": "submit one job for each list of args",
 }
 
 
@@ -111,18 +104,6 @@ def refuse_unsupported(job: JobInput) -> None:
             _unsupported(field, instead)
     if job.share_with is not None and (job.share_with.users or job.share_with.groups):
         _unsupported("share_with", "only you and admins can read the job; leave it out")
-    if job.params.declobber:
-        _unsupported(
-            "params.declobber", "have each container write other file names, or use one container"
-        )
-    for place, parameter in job.params.objects():
-        if parameter.type is not ParameterType.INPUT_FILES:
-            _unsupported(
-                f"params.{place[0]}: a parameter of type {parameter.type}",
-                "use type input_files, or name the input mount point in a literal",
-            )
-    if any(item.data_id is not None for item in job.files):
-        _unsupported("input_files: data_id", "leave data ids out")
 
 
 def _unsupported(field: str, instead: str) -> None:

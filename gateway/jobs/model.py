@@ -8,10 +8,19 @@ from __future__ import annotations
 
 import difflib
 from functools import cached_property
-from itertools import pairwise
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from gateway.errors import AppCode, ErrorDetail, GatewayError
 from gateway.ids import parse_ref
@@ -51,8 +60,18 @@ from gateway.jobs.params import (
     ParameterType,
     Params,
 )
-from gateway.jobs.parts import MAX_FILES, Condition, Dependency, Files, InputFile, Sharing
+from gateway.jobs.parts import (
+    MAX_FILES,
+    Condition,
+    Dependency,
+    Files,
+    InputFile,
+    Sharing,
+    in_one_form,
+)
 from gateway.jobs.quantities import DEFAULT_MEMORY, DEFAULT_RUNTIME
+from gateway.jobs.script import interpreter
+from gateway.jobs.split import misfit
 
 __all__ = [
     "Condition",
@@ -86,12 +105,19 @@ def _job_name(name: str) -> str:
     raise ValueError(f"{name!r} looks like the id of a job; add a letter")
 
 
+def _script(text: str) -> str:
+    interpreter(text)
+    return text
+
+
 class JobInput(Model):
     """A job as asked for. `memory` is bytes, `runtime` seconds (on the wire an ISO duration)."""
 
     cluster: Cluster
     image: ImageText
-    input_files: Files
+    # Before input_files, which may be left out where this is given.
+    input_dirs: Annotated[tuple[PrefixPath, ...], Field(max_length=100)] | None = None
+    input_files: Annotated[Files, Field(validate_default=True)] = ()
     output_dir: OutputDir
     params: Params = Params()
     num_containers: Annotated[Int, Field(ge=1, le=MAX_CONTAINERS)] = 1
@@ -105,8 +131,7 @@ class JobInput(Model):
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] | None = None
     allow_empty_output: Bool = False
     shared_inputs: Files | None = None
-    script: Script | None = None
-    input_dirs: Annotated[tuple[PrefixPath, ...], Field(max_length=100)] | None = None
+    script: Annotated[Script, AfterValidator(_script)] | None = None
     split_points: Annotated[tuple[Int, ...], Field(max_length=MAX_CONTAINERS)] | None = None
     depends_on: Annotated[tuple[Dependency, ...], Field(max_length=100)] | None = None
     skip_existing: Bool = False
@@ -135,36 +160,49 @@ class JobInput(Model):
 
     @cached_property
     def files(self) -> tuple[InputFile, ...]:
-        """The input files in one form, whichever they were given in."""
-        return tuple(
-            InputFile(file=item) if isinstance(item, str) else item for item in self.input_files
-        )
+        """The input files in one form, whichever they were given in; those of `input_dirs` are not among them."""
+        return in_one_form(self.input_files)
+
+    @cached_property
+    def shared(self) -> tuple[InputFile, ...]:
+        """The shared inputs in one form."""
+        return in_one_form(self.shared_inputs)
 
     @property
     def cpu_seconds(self) -> int:
         """What the job asks for at most: cpus x containers x run time."""
         return self.cpus * self.num_containers * self.runtime
 
+    @field_validator("input_files", mode="wrap")
+    @classmethod
+    def _may_be_left_out(
+        cls, value: object, check: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> object:
+        """Take no list at all, as JSON never gives a tuple, where there are `input_dirs`."""
+        if value != ():
+            return check(value)
+        if not info.data.get("input_dirs", True):
+            raise PydanticCustomError("missing", "Field required")
+        return value
+
     @model_validator(mode="after")
     def _containers(self) -> Self:
-        count = len(self.input_files)
-        if self.num_containers > count:
-            raise error_at(
-                f"must not be more than the {count} input files: a container without a file has "
-                f"nothing to do; ask for at most {count}",
-                "num_containers",
-            )
-        if self.per_container_args and len(self.per_container_args) != self.num_containers:
+        if not self.input_dirs:  # else the number of files is known once S3 has listed them
+            wrong = misfit(len(self.input_files), self.num_containers, self.split_points)
+            if wrong is not None:
+                raise error_at(wrong[1], wrong[0])
+        lists = self.per_container_args
+        if lists is not None and len(lists) != self.num_containers:
             raise error_at(
                 f"must have one list for each of the {self.num_containers} containers, not "
-                f"{len(self.per_container_args)}",
+                f"{len(lists)}",
                 "per_container_args",
             )
         return self
 
     @model_validator(mode="after")
     def _data_ids(self) -> Self:
-        files = [item for item in self.input_files if isinstance(item, InputFile)]
+        files = self.files
         without = [index for index, item in enumerate(files) if item.data_id is None]
         if without and len(without) != len(files):
             raise error_at(
@@ -177,29 +215,14 @@ class JobInput(Model):
                 parameter.type is ParameterType.MANIFEST_FILE
                 and parameter.manifest_file_format is ManifestFileFormat.DATA_IDS
             )
-            if wanted and (without or not files):
+            if wanted and (without or self.input_dirs):
                 raise error_at(
                     "data_ids needs a data_id for every input file; write input_files as objects "
-                    'with "data_id", or use the format files',
+                    'with "data_id" and leave input_dirs out, or use the format files',
                     "params",
                     *place,
                     "manifest_file_format",
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _split_points(self) -> Self:
-        points = self.split_points
-        if not points:
-            return self
-        last = len(self.input_files) - 1
-        rising = all(one < two for one, two in pairwise((0, *points, last + 1)))
-        if len(points) != self.num_containers - 1 or not rising:
-            raise error_at(
-                f"must be {self.num_containers - 1} rising indexes of 1 to {last}: as many as "
-                "containers less one, each the first file of the next container",
-                "split_points",
-            )
         return self
 
 

@@ -48,6 +48,13 @@ class Sharing(Model):
     groups: Annotated[tuple[Principal, ...], Field(max_length=100)] = ()
 
 
+def in_one_form(
+    files: tuple[str, ...] | tuple[InputFile, ...] | None,
+) -> tuple[InputFile, ...]:
+    """Return files as objects, whichever form they were given in; none where there are none."""
+    return tuple(InputFile(file=item) if isinstance(item, str) else item for item in files or ())
+
+
 def _one_form(value: object) -> object:
     """Bound the list and its form first, so that no request gets ten thousand errors."""
     if not isinstance(value, list | tuple):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlmodel import Session
 
 from gateway import wire
 from gateway.jobs.states import Phase
 from gateway.store import jobs as store
-from gateway.store.tables import Container, Image, Job, OutputFile, Transition
+from gateway.store.tables import Container, Image, InputFile, Job, OutputFile, Transition
+
+# Fields of a job that may have megabytes: not in lists.
+_LARGE = ("input_files", "shared_inputs", "script", "per_container_args")
 
 
 def status(session: Session, job: Job) -> wire.JobStatus:
@@ -37,7 +41,7 @@ def previews(session: Session, jobs: Sequence[Job]) -> list[wire.JobPreview]:
         wire.JobPreview(
             **_status(job, history.get(number, [])).model_dump(),
             name=job.name,
-            job_input={k: value for k, value in job.job_input.items() if k != "input_files"},
+            job_input={k: value for k, value in job.job_input.items() if k not in _LARGE},
             image=wire.Image(**job.image),
             input_file_count=job.input_file_count,
             output_file_count=job.output_file_count,
@@ -56,14 +60,34 @@ def previews(session: Session, jobs: Sequence[Job]) -> list[wire.JobPreview]:
 def full(session: Session, job: Job) -> wire.Job:
     """A job with its inputs (with their checksums) and the outputs that were seen in S3."""
     body = preview(session, job).model_dump()
-    files = [
-        {"file": f"{row.bucket}/{row.key}", "crc64nvme": row.crc64nvme}
-        for row in store.inputs(session, job.id or 0)
-    ]
-    body["job_input"] = {**body["job_input"], "input_files": files}
-    return wire.Job(
-        **body, outputs=[output(row) for row in store.outputs(session, job.id or 0) if row.verified]
+    rows = store.inputs(session, job.id or 0)
+    own = [row for row in rows if row.container is not None]
+    shared = [row for row in rows if row.container is None]
+    files: dict[str, Any] = {}
+    for field, among in (("input_files", own), ("shared_inputs", shared)):
+        if field in job.job_input:
+            files[field] = _files(job.job_input[field], among)
+    listed = (
+        own[len(job.job_input.get("input_files", [])) :] if job.job_input.get("input_dirs") else []
     )
+    body["job_input"] = {**job.job_input, **files}
+    return wire.Job(
+        **body,
+        outputs=[output(row) for row in store.outputs(session, job.id or 0) if row.verified],
+        listed_files=[wire.ListedFile(**_file(None, row)) for row in listed],
+    )
+
+
+def _files(given: Sequence[Any], rows: Sequence[InputFile]) -> list[dict[str, Any]]:
+    """Files as they were given, with the checksums that were found."""
+    return [_file(item, row) for item, row in zip(given, rows, strict=False)]
+
+
+def _file(given: Any, row: InputFile) -> dict[str, Any]:
+    file = {"file": f"{row.bucket}/{row.key}", "crc64nvme": row.crc64nvme}
+    if isinstance(given, dict) and given.get("data_id") is not None:
+        file["data_id"] = given["data_id"]
+    return file
 
 
 def output(row: OutputFile) -> wire.Output:

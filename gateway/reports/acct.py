@@ -77,8 +77,14 @@ class _Sums:
 
     containers: dict[int, list[Container]]
     firsts: dict[int | None, int]
-    inputs: dict[tuple[int, int], tuple[int, int]]
-    outputs: dict[tuple[int, int], tuple[int, int]]
+    inputs: dict[tuple[int, int | None], tuple[int, int]]
+    outputs: dict[tuple[int, int | None], tuple[int, int]]
+
+    def read(self, container: Container) -> tuple[int, int]:
+        """Number and bytes of what a container reads: its own inputs and those that all of its job get."""
+        own = self.inputs.get((container.job_id, container.index), (0, 0))
+        shared = self.inputs.get((container.job_id, None), (0, 0))
+        return own[0] + shared[0], own[1] + shared[1]
 
     @classmethod
     def of(cls, session: Session, ids: Sequence[int]) -> _Sums:
@@ -163,7 +169,7 @@ def _of_container(
     elapsed = usage.get("elapsed")
     allocated = (elapsed or 0) * (usage.get("cpus") or 1)
     key = container.job_id, container.index
-    inputs, outputs = sums.inputs.get(key, (0, 0)), sums.outputs.get(key, (0, 0))
+    inputs, outputs = sums.read(container), sums.outputs.get(key, (0, 0))
     slurm = None
     if container.slurm_job_id is not None:
         slurm = f"{container.slurm_job_id}_{store.array_task(container, sums.firsts)}"

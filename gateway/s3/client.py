@@ -152,6 +152,32 @@ class ObjectStore:
             )
         return info
 
+    def listed(self, bucket: str, prefix: str, most: int) -> list[tuple[str, int]]:
+        """List the objects below a prefix, key and bytes, in the order of their keys' UTF-8.
+
+        Markers of directories, empty objects whose key ends in a slash, count nothing; past `most` of the others the rest
+        is not asked for.
+
+        Raises
+        ------
+        GatewayError
+            S3_BUCKET_NOT_FOUND, S3_PATH_INACCESSIBLE.
+        S3UnavailableError
+        """
+        found: list[tuple[str, int]] = []
+        count = 0
+        with self._teller.told(bucket, prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix
+            )
+            for page in pages:
+                rows = [(row["Key"], row["Size"]) for row in page.get("Contents", [])]
+                found += rows
+                count += sum(1 for key, size in rows if size or not key.endswith("/"))
+                if count > most:
+                    break
+        return sorted(found, key=lambda row: row[0].encode("utf-8"))
+
     def check_writable(self, bucket: str, prefix: str) -> None:
         """See that the service may write below a prefix, leaving nothing behind: begins an upload and aborts it.
 

@@ -24,7 +24,7 @@ _MOST_VALUES = 10_000  # in one statement; SQLite takes 32,766
 _SMALL_JOB = [defer(field, raiseload=True) for field in (Job.job_input, Job.image)]  # type: ignore[arg-type]
 _SMALL_CONTAINER: list[ORMOption] = [
     defer(field, raiseload=True)  # type: ignore[arg-type]
-    for field in (Container.args, Container.environment)
+    for field in (Container.args, Container.environment, Container.generated)
 ]
 
 
@@ -111,14 +111,14 @@ def waiting(session: Session, site: str) -> list[Container]:
 
 
 def containers(session: Session, job_ids: int | Iterable[int]) -> list[Container]:
-    """Return the containers of a job, or of many, by job and number, without their `args` and `environment`."""
+    """Return the containers of a job, or of many, by job and number, without their `args`, `environment` and `generated`."""
     query = select(Container).where(among(col(Container.job_id), job_ids))
     query = query.options(*_SMALL_CONTAINER)
     return list(session.exec(query.order_by(col(Container.job_id), col(Container.index))))
 
 
 def given(session: Session, submission: Submission) -> list[tuple[Container, list[InputFile]]]:
-    """Return the containers of a submission whole, each with its inputs, in order."""
+    """Return the containers of a submission whole, each with its inputs, in order: its own, then those that all get."""
     last = submission.first + submission.count
     found = select(Container).where(
         Container.job_id == submission.job_id,
@@ -127,14 +127,17 @@ def given(session: Session, submission: Submission) -> list[tuple[Container, lis
     )
     files = select(InputFile).where(
         InputFile.job_id == submission.job_id,
-        InputFile.container >= submission.first,
-        InputFile.container < last,
+        or_(
+            and_(col(InputFile.container) >= submission.first, col(InputFile.container) < last),
+            col(InputFile.container).is_(None),
+        ),
     )
-    shares: dict[int, list[InputFile]] = {}
+    shares: dict[int | None, list[InputFile]] = {}
     for item in session.exec(files.order_by(col(InputFile.position))):
         shares.setdefault(item.container, []).append(item)
     rows = session.exec(found.order_by(col(Container.index)))
-    return [(row, shares.get(row.index, [])) for row in rows]
+    shared = shares.get(None, [])
+    return [(row, shares.get(row.index, []) + shared) for row in rows]
 
 
 def counts(session: Session, job_ids: int | Iterable[int]) -> dict[int, dict[str, int]]:
@@ -151,11 +154,12 @@ def counts(session: Session, job_ids: int | Iterable[int]) -> dict[int, dict[str
 
 
 def inputs(session: Session, job_id: int, container: int | None = None) -> list[InputFile]:
-    """Return the inputs of a job, or of one container, in order."""
+    """Return the inputs of a job, or of one container, in order; those that all containers get come last."""
     query = select(InputFile).where(InputFile.job_id == job_id)
+    shared = col(InputFile.container).is_(None)
     if container is not None:
-        query = query.where(InputFile.container == container)
-    return list(session.exec(query.order_by(col(InputFile.position))))
+        query = query.where(or_(InputFile.container == container, shared))
+    return list(session.exec(query.order_by(shared, col(InputFile.position))))
 
 
 def outputs(session: Session, job_id: int, container: int | None = None) -> list[OutputFile]:
@@ -188,8 +192,8 @@ def output_by_key(session: Session, job_id: int, keys: Sequence[str]) -> dict[st
 
 def file_sums(
     session: Session, table: type[InputFile | OutputFile], job_ids: Iterable[int]
-) -> dict[tuple[int, int], tuple[int, int]]:
-    """Return number and bytes of the inputs, or of the outputs seen in S3, by job and container."""
+) -> dict[tuple[int, int | None], tuple[int, int]]:
+    """Return number and bytes of the inputs, or of the outputs seen in S3, by job and container (None: of each one)."""
     query = select(table.job_id, table.container, func.count(), func.sum(table.size)).where(
         among(col(table.job_id), job_ids)
     )

@@ -97,6 +97,7 @@ class Job(SQLModel, table=True):
     input_file_count: int
     input_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
     output_dir: str
+    declobber: bool = False
     output_file_count: int | None = None
     reason: str | None = Field(default=None, sa_column=Column(Text))
     error: str | None = Field(default=None, sa_column=Column(Text))
@@ -126,7 +127,7 @@ class Transition(SQLModel, table=True):
 
 
 class Container(SQLModel, table=True):
-    """One run of the image over its share of the inputs."""
+    """One run of the image over its share of the inputs. `generated` are files that it finds beside them: name, text."""
 
     __tablename__ = "container"
 
@@ -135,6 +136,9 @@ class Container(SQLModel, table=True):
     phase: str
     args: list[str] = Field(sa_column=Column(JSON, nullable=False))
     environment: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    generated: dict[str, str] | None = Field(
+        default=None, sa_column=Column(JSON(none_as_null=True))
+    )
     submission_id: int | None = None
     slurm_job_id: str | None = None
     slurm_state: str | None = None
@@ -148,7 +152,7 @@ class Container(SQLModel, table=True):
 
 
 class InputFile(SQLModel, table=True):
-    """One object that a container reads, as S3 showed it at submission."""
+    """One object that a container reads, as S3 showed it at submission; without a `container` each one reads it."""
 
     __tablename__ = "input_file"
     __table_args__ = (Index("ix_input_file_job_container", "job_id", "container"),)
@@ -157,7 +161,7 @@ class InputFile(SQLModel, table=True):
         default=None, sa_column=Column(BigKey, primary_key=True, autoincrement=True)
     )
     job_id: int = Field(sa_column=Column(BigInteger, nullable=False))
-    container: int
+    container: int | None = None
     position: int
     bucket: str
     key: str

@@ -76,6 +76,7 @@ class Task:
             (work / "bin" / name).chmod(0o755)
         site.job_json["python"] = sys.executable
         self.inputs = [site.input(b"hello", "a.txt")]
+        self.generated: list[dict[str, str]] = []
         self._process: subprocess.Popen[str] | None = None
 
     def srun(self, phase: str, script: str) -> None:
@@ -87,7 +88,8 @@ class Task:
         environ, raw = job.pop("environ", {}), job.pop("raw", {})
         self.site.job(**job)
         (self.site.job_dir / "job.json").write_text(json.dumps(self.site.job_json | raw))
-        self.site.container(args=[script], inputs=[i._asdict() for i in self.inputs])
+        inputs = [i._asdict() for i in self.inputs]
+        self.site.container(args=[script], inputs=inputs, generated=self.generated)
         slurm = {
             "SLURM_JOB_ID": "77",
             "SLURMD_NODENAME": "n1",

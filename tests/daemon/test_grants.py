@@ -10,6 +10,7 @@ import pytest
 
 from gateway.daemon.grants import output_path
 from gateway.store import jobs as store
+from gateway.store.tables import InputFile
 from tests.daemon.world import HTTP, MIB, World, announced, b64, put
 
 BIG = bytes(range(256)) * (6 * MIB // 256)
@@ -135,6 +136,29 @@ def test_a_key_is_at_most_what_s3_takes_in_bytes(world: World) -> None:
         "has a key of over 1024 bytes"
         in _out(world, number, announced(longest + "x", b"x"))["error"]
     )
+
+
+def test_with_declobber_each_container_writes_below_its_number(world: World) -> None:
+    number, _ = world.submit(2, declobber=True)
+    for index in range(2):
+        assert _out(world, number, announced("same", b"1"), index=index)["error"] is None
+    keys = [(row.container, row.key, row.path) for row in world.outputs(number)]
+    assert keys == [(n, f"{world.prefix}{n}/same", "same") for n in range(2)]
+
+
+def test_an_input_of_every_container_is_granted_to_each_and_another_ones_to_none(
+    world: World,
+) -> None:
+    number, _ = world.submit(2)
+    with world.database.write() as session:
+        shared = InputFile(job_id=number, container=None, position=0, bucket="data", key="db", path="db", size=3, etag="e" * 32)  # fmt: skip
+        session.add(shared)
+        session.flush()
+        mine = shared.id
+    for index in range(2):
+        answer = world.ask(number, "stage-in", index, inputs=[mine])
+        assert [row["id"] for row in answer["inputs"]] == [mine]
+    assert "none of this container's" in world.ask(number, "stage-in", 1, inputs=[1])["error"]
 
 
 def test_two_containers_that_write_one_key_are_told_and_the_first_keeps_it(world: World) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.agent.files import read_container, read_job
+from gateway.store.tables import Container
 from tests.conftest import CHECKOUT
 from tests.daemon.world import World
 
@@ -37,7 +38,7 @@ def test_job_json_has_exactly_the_fields_of_the_protocol(
     number, _ = world.submit()
     path = Path(world.site.job_dir(number)) / "job.json"
     document = json.loads(path.read_text())
-    optional = {"srun", "refdata", "path", "mount_point", "staging"}
+    optional = {"srun", "refdata", "path", "mount_point", "staging", "generated", "text"}
     assert _names(document) - {"PATH"} <= _documented("job.json")
     assert _names(document) >= _documented("job.json") - optional
     job = read_job(path)
@@ -62,6 +63,7 @@ def test_container_json_has_exactly_the_fields_of_the_protocol(world: World) -> 
         from gateway.store import jobs as store
 
         plain, parts = store.inputs(session, number, 1)
+        session.get_one(Container, (number, 1)).generated = {"manifest-2": "0.txt\n"}
         plain.crc64nvme, plain.check_crc64nvme = "AAAAAAAAAAA=", False
         parts.crc64nvme, parts.check_crc64nvme, parts.part_sizes = "BBBBBBBBBBA=", True, [1, 2]
     world.submitter.tick()
@@ -74,6 +76,20 @@ def test_container_json_has_exactly_the_fields_of_the_protocol(world: World) -> 
     assert [item.crc64nvme for item in container.inputs] == [None, "BBBBBBBBBBA="]
     assert [item.part_sizes for item in container.inputs] == [None, (1, 2)]
     assert {item.id for item in container.inputs} == {plain.id, parts.id}
+    assert [(file.path, file.text) for file in container.generated] == [("manifest-2", "0.txt\n")]
+    assert read_container(world.folder(number, 0) / "container.json").generated == ()
+
+
+def test_a_script_is_written_for_all_containers_and_its_interpreter_is_what_runs(
+    world: World,
+) -> None:
+    given = {"params": {"input_mount_point": "/in", "output_mount_point": "/out"}}
+    script = "#!/bin/bash -e\ntrue\n"
+    number, _ = world.submit(job_input=given | {"script": script})
+    job = read_job(Path(world.site.job_dir(number)) / "job.json")
+    assert [(file.path, file.text) for file in job.generated] == [("cts-script", script)]
+    assert job.image.entrypoint == ("/bin/bash", "-e", "/in/cts-script")
+    assert job.image.cmd == ()
 
 
 def test_the_files_of_a_job_are_its_users_alone(world: World) -> None:

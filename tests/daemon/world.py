@@ -93,7 +93,7 @@ class World:
         """Put a job there as admission does: each container with some inputs."""
         now = store.now()
         given = {
-            "input_files": ["data/a.txt"],
+            "input_files": [f"data/{n}/{p}.txt" for n in range(containers) for p in range(files)],
             "params": {"input_mount_point": "/in", "output_mount_point": "/out"},
         }
         row: dict[str, Any] = {

@@ -48,7 +48,7 @@ def test_the_longest_root_that_is_not_the_file_itself_wins(
 
 def test_two_files_at_one_place_are_both_named_with_their_positions() -> None:
     error = refusal(["bkt/a/x", "bkt/y", "bkt/b/x"])
-    for said in ("'bkt/a/x'", "(at 0)", "'bkt/b/x'", "input_files[2]", "'x'"):
+    for said in ("'bkt/a/x'", "(at input_files[0])", "'bkt/b/x'", "input_files[2]", "'x'"):
         assert said in error.message
     assert [detail.loc for detail in error.details] == [("input_files", 2)]
 
@@ -102,6 +102,31 @@ def test_ten_thousand_files_below_deep_roots_are_placed_quickly() -> None:
     assert lay_out(files, roots)[0] == "d/0"
 
 
+def test_a_file_that_is_there_twice_is_told_so_with_both_places() -> None:
+    places: list[tuple[str | int, ...]] = [("input_files", 0), ("shared_inputs", 4)]
+    with pytest.raises(GatewayError) as caught:
+        lay_out(["bkt/a", "bkt/a"], places=places)
+    assert caught.value.message.startswith(
+        "shared_inputs[4]: 'bkt/a' is there twice, the other time at input_files[0];"
+    )
+
+
+@pytest.mark.parametrize("file", ["bkt/x/manifest-2", "bkt/manifest-2/y"])
+def test_an_input_where_the_gateway_writes_is_refused_with_both_names(file: str) -> None:
+    written = {"manifest-1": "the manifest", "manifest-2": "the manifest of params.args[0]"}
+    with pytest.raises(GatewayError) as caught:
+        lay_out([file], ["bkt", "bkt/x"], generated=written)
+    assert caught.value.code is AppCode.ILLEGAL_PARAMETER
+    assert caught.value.details[0].loc == ("input_files", 0)
+    for said in (
+        repr(file),
+        "manifest-2",
+        "where the gateway writes the manifest of params.args[0]",
+    ):
+        assert said in caught.value.message
+    lay_out([file], [""], generated=written)  # it keeps its whole path
+
+
 segments = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map("/".join)
 
 
@@ -118,5 +143,5 @@ def test_no_two_files_ever_share_a_place_or_stand_on_each_others_way(
         return
     assert len(set(paths)) == len(files)
     for path, file in zip(paths, files, strict=True):
-        assert file.endswith(path)
+        assert f"/{file}".endswith(f"/{path}")
         assert not any(other.startswith(path + "/") for other in paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -124,6 +125,26 @@ class TestInspecting:
         code, message = refusal(lambda: place.store.inspect_all([*pairs, (place.bucket, "none")]))
         assert code is AppCode.S3_PATH_NOT_FOUND
         assert f"{place.bucket}/none" in message
+
+    def test_what_is_below_a_prefix_is_listed_by_key(self, place: Place) -> None:
+        keys = ["l/B", "l/a", "l/a b+c%20", "l/d/", "l/d/x", "l/ä", "l/𝄞"]
+        for key in ["l", "la", *keys]:
+            place.put(key, b"" if key.endswith("/") else b"x")
+        assert place.store.listed(place.bucket, "l/", 10) == [(key, int(not key.endswith("/"))) for key in keys]  # fmt: skip
+        assert place.store.listed(place.bucket, "none/", 10) == []
+        code, _ = refusal(lambda: place.store.listed("no-such-bucket-at-all", "x/", 10))
+        assert code is AppCode.S3_BUCKET_NOT_FOUND
+
+    def test_a_long_list_is_read_page_by_page_and_not_far_past_what_is_wanted(
+        self, place: Place
+    ) -> None:
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda n: place.put(f"p/{n:04}", b""), range(1100)))
+        assert len(place.store.listed(place.bucket, "p/", 2000)) == 1100
+        assert len(place.store.listed(place.bucket, "p/", 999)) == 1000
+        for start in (0, 1000):
+            some = [{"Key": f"p/{n:04}"} for n in range(start, min(start + 1000, 1100))]
+            place.client.delete_objects(Bucket=place.bucket, Delete={"Objects": some})  # type: ignore[typeddict-item]
 
     def test_no_such_key_and_no_such_bucket_are_told_apart(self, place: Place) -> None:
         code, message = refusal(lambda: place.store.inspect(place.bucket, "none"))
