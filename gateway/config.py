@@ -133,6 +133,14 @@ class S3Section(_Section):
     grant_seconds: int = Field(default=3600, ge=60, le=604800)
     part_size: Bytes = Field(default=64 * 1024**2, ge=5 * 1024**2, le=5 * 1024**3)
     log_bucket_prefix: str | None = None
+    public_endpoint_url: str | None = None
+    max_upload: Bytes = Field(default=5 * 1024**4, ge=1)
+
+    def public(self) -> S3Section:
+        """Return the same store as users reach it."""
+        return self.model_copy(
+            update={"endpoint_url": self.public_endpoint_url or self.endpoint_url}
+        )
 
 
 class ImagesSection(_Section):

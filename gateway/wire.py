@@ -185,6 +185,61 @@ class Output(BaseModel):
     file: str
     crc64nvme: str | None = None
     size: int | None = None
+    etag: str | None = None
+
+
+class Grant(BaseModel):
+    """A presigned request to the object store: send `headers` exactly as they are. Its URL is a secret until it expires."""
+
+    url: str
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class PartGrant(Grant):
+    """The upload of one part, counted from 1."""
+
+    number: int
+
+
+class Multipart(BaseModel):
+    """A multipart upload: the PUTs of its parts, and the POST of their list that completes it."""
+
+    part_size: int
+    parts: list[PartGrant]
+    complete: Grant
+
+
+class Upload(BaseModel):
+    """How to write one file. `there`: just these bytes are there already. Else one PUT, or a multipart upload."""
+
+    file: str
+    there: bool
+    put: Grant | None = None
+    multipart: Multipart | None = None
+
+
+class Uploads(BaseModel):
+    """POST /files."""
+
+    uploads: list[Upload]
+    expires: datetime
+
+
+class Download(Grant):
+    """How to read one object: a GET, and what its bytes are checked with. `etag` is without quotes."""
+
+    file: str
+    size: int
+    etag: str
+    part_sizes: list[int] | None = None
+    crc64nvme: str | None = None
+
+
+class Downloads(BaseModel):
+    """POST /files/read."""
+
+    downloads: list[Download]
+    expires: datetime
 
 
 class JobPreview(JobStatus):

@@ -6,13 +6,12 @@ import errno
 import http.client
 import os
 from pathlib import Path
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, Dict, Optional, Protocol, Sequence, Tuple
 
-from .files import Input, Job
+from .files import Input, Storage
 from .grants import Grants
 from .hashing import Digest, checkable, digest_for, mismatch
-from .mailbox import Mailbox, NoAnswer, Stop
-from .place import Place
+from .mailbox import Asker, NoAnswer, Stop
 from .pool import Pool
 from .ranges import RANGE, Ranged, Shrank
 from .s3http import (
@@ -41,27 +40,50 @@ class StageInError(Exception):
     """An input cannot be had; the text is for the user."""
 
 
+class Folders(Protocol):
+    """Where files are put: `partial` until they are whole, then `inputs`; both on the file system of `work`."""
+
+    @property
+    def work(self) -> Path:
+        """Any directory there."""
+
+    @property
+    def partial(self) -> Path:
+        """For files that are not whole."""
+
+    @property
+    def inputs(self) -> Path:
+        """For those that are."""
+
+
 class Downloader:
-    """Fetches the inputs of one container; one of `big` bytes or more in ranges of `range_size`."""
+    """Fetches the inputs of one container; one of `big` bytes or more in ranges of `range_size`.
+
+    `noun` is what errors call a file, `mode` the rights that files get.
+    """
 
     def __init__(
         self,
-        job: Job,
-        place: Place,
-        mailbox: Mailbox,
+        storage: Storage,
+        place: Folders,
+        mailbox: Asker,
         stop: Stop,
         progress: Callable[[int], None],
         policy: Optional[Policy] = None,
         big: int = BIG,
         range_size: int = RANGE,
+        noun: str = "input",
+        mode: int = 0o444,
     ) -> None:
+        self._noun = noun
+        self._mode = mode
         self._place = place
         self._big = big
         self._range_size = range_size
         self._stop = stop
         self._progress = progress
         self._policy = policy or Policy()
-        self._line = Line(job.ca_file, insecure=job.insecure, policy=self._policy)
+        self._line = Line(storage.ca_file, insecure=storage.insecure, policy=self._policy)
         self._grants = Grants(mailbox, stop)
         self._pool = Pool(WORKERS, stop.check)
         self._aborted = False
@@ -80,10 +102,14 @@ class Downloader:
         disk = os.statvfs(self._place.work)
         free = disk.f_bavail * disk.f_frsize
         if need > free:
-            raise StageInError(f"the inputs have {need} bytes, the node has {free} bytes free")
+            raise StageInError(
+                f"the {self._noun}s have {need} bytes, the node has {free} bytes free"
+            )
         for item in inputs:
             if not checkable(item):
-                raise StageInError(f"input {item.path!r} has no checksum that could be checked")
+                raise StageInError(
+                    f"{self._noun} {item.path!r} has no checksum that could be checked"
+                )
         try:
             for start in range(0, len(inputs), BATCH):
                 batch = inputs[start : start + BATCH]
@@ -95,7 +121,7 @@ class Downloader:
         except (NoAnswer, Shrank) as exc:
             raise StageInError(str(exc)) from exc
         except OSError as exc:
-            raise StageInError(f"the inputs cannot be written: {exc.strerror}") from exc
+            raise StageInError(f"the {self._noun}s cannot be written: {exc.strerror}") from exc
         finally:
             self._aborted = True
             self._pool.close()
@@ -133,23 +159,25 @@ class Downloader:
         if wrong is not None:
             self._progress(-item.size)
             if round_ >= _ROUNDS:
-                raise StageInError(f"input {item.path!r}: its {wrong} is wrong after the transfer")
+                raise StageInError(
+                    f"{self._noun} {item.path!r}: its {wrong} is wrong after the transfer"
+                )
             self._begin(item, round_ + 1)
             return
         handle = os.open(target, os.O_RDONLY)
         try:
-            os.fchmod(handle, 0o444)
+            os.fchmod(handle, self._mode)
             os.fsync(handle)
         finally:
             os.close(handle)
         final = self._place.inputs / item.path
         if ".." in Path(item.path).parts or self._place.inputs not in final.parents:
-            raise StageInError(f"input {item.path!r} does not lie in the input directory")
+            raise StageInError(f"{self._noun} {item.path!r} does not lie in its directory")
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             target.rename(final)
         except OSError as exc:
-            raise StageInError(f"input {item.path!r}: {exc.strerror}") from exc
+            raise StageInError(f"{self._noun} {item.path!r}: {exc.strerror}") from exc
         self._grants.done(item.id)
 
     def _transfer(
@@ -168,21 +196,25 @@ class Downloader:
         while True:
             before = at
             try:
-                persist(attempt, self._stop, self._policy, f"input {item.path!r}")
+                persist(attempt, self._stop, self._policy, f"{self._noun} {item.path!r}")
                 return
             except Denied as exc:
                 renewals = renewals + 1 if at == before else 1
                 if renewals > _RENEWALS:
-                    raise StageInError(f"input {item.path!r} may not be read: {exc}") from None
+                    raise StageInError(
+                        f"{self._noun} {item.path!r} may not be read: {exc}"
+                    ) from None
                 url, headers = self._grants.renew(item.id, url)
             except Changed:
-                raise StageInError(f"input {item.path!r} changed since submission") from None
+                raise StageInError(f"{self._noun} {item.path!r} changed since submission") from None
             except Refused as exc:
                 gone = exc.code in ("NoSuchKey", "404")
                 why = "is not there any more" if gone else f"cannot be read: {exc}"
-                raise StageInError(f"input {item.path!r} {why}") from None
+                raise StageInError(f"{self._noun} {item.path!r} {why}") from None
             except Transient as exc:
-                raise StageInError(f"input {item.path!r} could not be fetched: {exc}") from None
+                raise StageInError(
+                    f"{self._noun} {item.path!r} could not be fetched: {exc}"
+                ) from None
 
     def _some(
         self,
@@ -224,7 +256,7 @@ class Downloader:
         except (OSError, http.client.HTTPException, Transient) as exc:
             self._line.drop(response, url)
             if isinstance(exc, OSError) and exc.errno in _DISK:
-                raise StageInError(f"the inputs cannot be written: {exc.strerror}") from exc
+                raise StageInError(f"the {self._noun}s cannot be written: {exc.strerror}") from exc
             said = describe(exc) if not isinstance(exc, Transient) else str(exc)
             if at == span[0]:
                 raise Transient(said) from None

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Tuple
 
 Clock = Callable[[], float]
 _QUERY = re.compile(r"\?[^\s'\"<>]*")
@@ -85,6 +85,10 @@ class Fields:
     def flag(self, name: str) -> bool:
         """Return a boolean member."""
         return bool(self._get(name, (bool,)))
+
+    def flag_or_false(self, name: str) -> bool:
+        """Return a boolean member; False where it is not there."""
+        return name in self._value and self.flag(name)
 
     def texts(self, name: str) -> Tuple[str, ...]:
         """Return a list of strings; an absent or null one is empty."""
@@ -167,6 +171,22 @@ class Generated(NamedTuple):
 
 def _generated(fields: Fields) -> Tuple[Generated, ...]:
     return tuple(Generated(g.text("path"), g.text("text")) for g in fields.each("generated"))
+
+
+class Storage(Protocol):
+    """How the object store is reached: part of what a job is told. `part_size` in bytes."""
+
+    @property
+    def part_size(self) -> int:
+        """Larger outputs are uploaded in parts of this size."""
+
+    @property
+    def ca_file(self) -> Optional[str]:
+        """Certificates to trust in place of the system's."""
+
+    @property
+    def insecure(self) -> bool:
+        """Whether certificates are not checked."""
 
 
 class Job(NamedTuple):

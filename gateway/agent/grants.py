@@ -8,7 +8,7 @@ import time
 from typing import Dict, List, Set, Tuple
 
 from .files import Fields
-from .mailbox import Mailbox, NoAnswer, Stop
+from .mailbox import Asker, NoAnswer, Stop
 
 _EARLY_SECONDS = 60.0
 
@@ -16,7 +16,7 @@ _EARLY_SECONDS = 60.0
 class Grants:
     """The URLs of inputs, renewed when they run out. Thread-safe."""
 
-    def __init__(self, mailbox: Mailbox, stop: Stop) -> None:
+    def __init__(self, mailbox: Asker, stop: Stop) -> None:
         self._mailbox = mailbox
         self._stop = stop
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Protocol
 
 from .files import Clock, Fields, Job, read_fields, write_json
 from .place import Place, Slurm
@@ -68,6 +68,13 @@ class Stop:
             self._sleep(min(0.1, left))
             left -= 0.1
         self.check()
+
+
+class Asker(Protocol):
+    """Whoever can be asked for grants."""
+
+    def ask(self, kind: str, stop: Stop, **more: object) -> Fields:
+        """Return the grant that answers a request; NoAnswer where there is none."""
 
 
 class Mailbox:

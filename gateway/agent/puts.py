@@ -16,11 +16,12 @@ class Put(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """One PUT, or the PUTs of parts (by number) and the POST that completes them."""
+    """One PUT, or the PUTs of parts (by number) and the POST that completes them; `there`: nothing needs to be sent."""
 
     put: Optional[Put]
     parts: Dict[int, Put]
     complete: Optional[Put]
+    there: bool = False
 
     @property
     def upload_id(self) -> Optional[str]:
@@ -52,5 +53,6 @@ def read_grants(answer: Fields) -> Dict[str, Grant]:
             if multi is None
             else {p.whole("number"): _put(p) for p in multi.each("parts")},
             complete=None if multi is None else _put(multi.inner("complete")),
+            there=entry.flag_or_false("there"),
         )
     return grants

@@ -10,9 +10,9 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set
 
 from . import crc64
 from .complete import complete
-from .files import Job, Output
+from .files import Output, Storage
 from .hashing import Digest, b64
-from .mailbox import Mailbox, NoAnswer, Stop, Stopped
+from .mailbox import Asker, NoAnswer, Stop, Stopped
 from .outputs import Found, stamp
 from .pool import Pool
 from .puts import Grant, Put, read_grants
@@ -38,15 +38,6 @@ _RENEWALS = 2
 
 class StageOutError(Exception):
     """An output cannot be uploaded; the text is for the user."""
-
-
-@contextlib.contextmanager
-def _reading(found: Found) -> Iterator[None]:
-    """Keep a file's OSError apart from the connection's, which are tried again."""
-    try:
-        yield
-    except OSError as exc:
-        raise StageOutError(f"the output {found.path!r} cannot be read: {exc.strerror}") from exc
 
 
 class _Item:
@@ -92,22 +83,27 @@ def batches(files: Sequence[Found], part_size: int) -> Iterator[List[Found]]:
 
 
 class Uploader:
-    """Uploads the outputs of one container; `outputs` and `errors` tell how far it came."""
+    """Uploads the outputs of one container; `outputs` and `errors` tell how far it came.
+
+    `noun` is what errors call a file.
+    """
 
     def __init__(
         self,
-        job: Job,
-        mailbox: Mailbox,
+        storage: Storage,
+        mailbox: Asker,
         stop: Stop,
         progress: Callable[[int], None],
         policy: Optional[Policy] = None,
+        noun: str = "output",
     ) -> None:
-        self._part_size = job.part_size
+        self._noun = noun
+        self._part_size = storage.part_size
         self._mailbox = mailbox
         self._stop = stop
         self._progress = progress
         self._policy = policy or Policy()
-        self._line = Line(job.ca_file, insecure=job.insecure, policy=self._policy)
+        self._line = Line(storage.ca_file, insecure=storage.insecure, policy=self._policy)
         self._pool = Pool(WORKERS, stop.check)
         self._hashers = Pool(HASHERS, stop.check)
         self._lock = threading.Lock()
@@ -170,15 +166,25 @@ class Uploader:
             digest.update(chunk)
         return _Item(found, digest, multipart=multipart)
 
+    @contextlib.contextmanager
+    def _reading(self, found: Found) -> Iterator[None]:
+        """Keep a file's OSError apart from the connection's, which are tried again."""
+        try:
+            yield
+        except OSError as exc:
+            raise StageOutError(
+                f"the {self._noun} {found.path!r} cannot be read: {exc.strerror}"
+            ) from exc
+
     def _read(self, found: Found, begin: int, end: int, chunk: int) -> Iterator[bytes]:
-        with _reading(found):
+        with self._reading(found):
             handle = os.open(found.real, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             self._unchanged(found, os.fstat(handle))
             at = begin
             while at < end:
                 self._stop.check()
-                with _reading(found):
+                with self._reading(found):
                     data = os.pread(handle, min(chunk, end - at), at)
                 if not data:
                     break
@@ -188,13 +194,12 @@ class Uploader:
         finally:
             os.close(handle)
 
-    @staticmethod
-    def _unchanged(found: Found, now: os.stat_result) -> None:
+    def _unchanged(self, found: Found, now: os.stat_result) -> None:
         if stamp(now) != found.stamp:
-            raise StageOutError(f"the output {found.path!r} changed while it was uploaded")
+            raise StageOutError(f"the {self._noun} {found.path!r} changed while it was uploaded")
 
     def _still(self, found: Found) -> None:
-        with _reading(found):
+        with self._reading(found):
             now = found.real.lstat()
         self._unchanged(found, now)
 
@@ -212,11 +217,17 @@ class Uploader:
 
     def _start(self, item: _Item, grant: Optional[Grant]) -> None:
         path = item.found.path
+        if grant is not None and grant.there:
+            self._progress(item.found.size)
+            self._end(item)
+            return
         if grant is None or (grant.complete is not None) != item.multipart:
-            self._fail(f"the output {path!r}: the gateway granted no upload")
+            self._fail(f"the {self._noun} {path!r}: the gateway granted no upload")
             return
         if item.multipart and set(grant.parts) != set(range(1, len(item.digest.parts) + 1)):
-            self._fail(f"the output {path!r}: the gateway granted other parts than were asked for")
+            self._fail(
+                f"the {self._noun} {path!r}: the gateway granted other parts than were asked for"
+            )
             return
         if item.grant is not None and item.grant.upload_id != grant.upload_id:
             item.uploaded.clear()
@@ -266,7 +277,7 @@ class Uploader:
         elif isinstance(item.error, StageOutError):
             self._fail(str(item.error))
         elif item.error is not None:
-            self._fail(f"the output {path!r} could not be uploaded: {item.error}")
+            self._fail(f"the {self._noun} {path!r} could not be uploaded: {item.error}")
         else:
             digest, size = item.digest, item.found.size
             output = Output(path, size, digest.etag, digest.md5.hex(), digest.crc)
@@ -274,7 +285,7 @@ class Uploader:
                 self.outputs.append(output)
 
     def _send(self, item: _Item, put: Put, begin: int, end: int, expected: str) -> None:
-        what = f"output {item.found.path!r}"
+        what = f"{self._noun} {item.found.path!r}"
 
         def attempt() -> None:
             pace = Pace(self._policy)
@@ -319,6 +330,6 @@ class Uploader:
         assert item.grant is not None and item.grant.complete is not None  # noqa: PT018
         post = item.grant.complete
         self._still(item.found)
-        what = f"output {item.found.path!r}"
+        what = f"{self._noun} {item.found.path!r}"
         parts, etag = item.digest.parts, item.digest.etag
         complete(self._line, post.url, post.headers, parts, etag, self._stop, what)

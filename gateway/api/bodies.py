@@ -13,13 +13,19 @@ from starlette.types import Message, Receive, Scope
 from gateway.errors import AppCode, GatewayError
 
 MAX_BODY = 32 << 20  # bytes; 10,000 input files of the longest names are some 15 MiB
-_SMALL = 256 << 10  # bytes of every other body: no route but one takes more than a page
+_FILES = 4 << 20  # 500 files of the longest names, with the MD5s of 10,000 parts
+_SMALL = 256 << 10  # bytes of every other body: no other route takes more than a page
+_MOST = {
+    ("POST", "/jobs"): MAX_BODY,
+    ("POST", "/files"): _FILES,
+    ("POST", "/files/read"): _FILES,
+}
 _PER_USER = 4 * MAX_BODY
 
 
 def bounded(scope: Scope, receive: Receive) -> Receive:
     """Return a `receive` that raises HTTPException 413 past what the route at hand may take, whoever reads the body."""
-    most = MAX_BODY if (scope["method"], scope["path"]) == ("POST", "/jobs") else _SMALL
+    most = _MOST.get((scope["method"], scope["path"]), _SMALL)
     taken = 0
 
     async def counted() -> Message:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from gateway import wire
 from gateway.api.admin import accounting, admin_jobs
 from gateway.api.docs import docs
+from gateway.api.files import read, write
 from gateway.api.images import approve, image, images
 from gateway.api.jobs import (
     cancel,
@@ -87,6 +88,8 @@ ROUTES = (
     Route("GET", "/refdata", everything, USER, wire.RefdataList),
     Route("GET", "/refdata/id/{refdata_id}", by_id, USER, wire.Refdata),
     Route("GET", "/refdata/path/{path:path}", by_path, USER, wire.RefdataList),
+    Route("POST", "/files", write, USER, wire.Uploads),
+    Route("POST", "/files/read", read, USER, wire.Downloads),
     Route("GET", "/accounting", accounting, USER, wire.AcctRows),
     Route("POST", "/tokens", create, USER, wire.NewToken),
     Route("GET", "/tokens", mine, USER, wire.Tokens),

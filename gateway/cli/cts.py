@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import admin, common, refdata, show, tokens
+from gateway.cli import admin, common, files, refdata, show, tokens
 from gateway.cli.common import SOCKET, AsJson, Socket, UserError, command, connect, examples
 from gateway.cli.jobfile import read_job
 from gateway.cli.refs import job_of, ref_of
@@ -29,6 +29,8 @@ app.add_typer(admin.app, name="admin")
 app.add_typer(tokens.app, name="token")
 admin.app.add_typer(tokens.admin, name="token")
 app.command(epilog=refdata.EXAMPLES)(refdata.refdata)
+app.command(epilog=files.PUT_EXAMPLES)(files.put)
+app.command(epilog=files.GET_EXAMPLES)(files.get)
 
 RefArgument = Annotated[
     str,

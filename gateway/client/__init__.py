@@ -9,18 +9,28 @@
 
 from __future__ import annotations
 
+from gateway.client.files import FileCalls
 from gateway.client.images import ImageCalls
 from gateway.client.jobs import Stream
+from gateway.client.local import TransferError
 from gateway.client.refdata import RefdataCalls
 from gateway.client.service import ServiceCalls
 from gateway.client.tokens import TokenCalls
 from gateway.client.waiting import ENDED, WaitingCalls
 from gateway.connection import DEFAULT_SOCKET, Connection, CtsError, GatewayUnreachableError
 
-__all__ = ["DEFAULT_SOCKET", "ENDED", "Client", "CtsError", "GatewayUnreachableError", "Stream"]
+__all__ = [
+    "DEFAULT_SOCKET",
+    "ENDED",
+    "Client",
+    "CtsError",
+    "GatewayUnreachableError",
+    "Stream",
+    "TransferError",
+]
 
 
-class Client(WaitingCalls, ServiceCalls, ImageCalls, RefdataCalls, TokenCalls):
+class Client(WaitingCalls, FileCalls, ServiceCalls, ImageCalls, RefdataCalls, TokenCalls):
     """A connection to a gateway.
 
     Parameters
@@ -47,6 +57,7 @@ class Client(WaitingCalls, ServiceCalls, ImageCalls, RefdataCalls, TokenCalls):
         ca_file: str | None = None,
         timeout: float = 300,
     ) -> None:
+        self._ca_file = ca_file
         self._http = Connection(socket, url, token, timeout, ca_file)
 
     def __enter__(self) -> Client:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 
 from gateway import wire
 from gateway.client.jobs import JobCalls, Stream
+from gateway.client.patience import Patience, jitter
 from gateway.connection import CtsError, GatewayUnreachableError
 from gateway.errors import AppCode
 
 ENDED = ("complete", "error", "canceled")
-_PATIENCE = 60  # seconds without an answer that waiting outlives: a restart of the daemon
 _PIECE = 1 << 20
 
 
@@ -42,7 +41,7 @@ class WaitingCalls(JobCalls):
             When nobody has answered for a minute.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pause, patience = 0.05, _Patience()
+        pause, patience = 0.05, Patience()
         while True:
             try:
                 status = self.status(job_id)
@@ -54,7 +53,7 @@ class WaitingCalls(JobCalls):
                     on_answer(status)
                 if status.state in ENDED:
                     return status
-            nap = pause * _jitter()
+            nap = pause * jitter()
             if deadline is not None:
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -73,7 +72,7 @@ class WaitingCalls(JobCalls):
         CtsError
             40070 when the job has ended without such a log, 40040 and 40050 as `log`.
         """
-        seek, pause, patience = 0, 0.2, _Patience()
+        seek, pause, patience = 0, 0.2, Patience()
         while True:
             data, final = b"", False
             try:
@@ -89,7 +88,7 @@ class WaitingCalls(JobCalls):
                 continue
             if final:
                 return
-            time.sleep(pause * _jitter())
+            time.sleep(pause * jitter())
             pause = min(2.0, pause * 1.3)
 
     def _log_or_none(
@@ -104,26 +103,3 @@ class WaitingCalls(JobCalls):
         if self.status(job_id).state not in ENDED:
             return None
         return self.log(job_id, container, stream, seek, _PIECE)  # it may have come meanwhile
-
-
-def _jitter() -> float:
-    """Keep many who wait from asking at one moment."""
-    return random.uniform(0.8, 1.2)  # noqa: S311 - nothing secret
-
-
-class _Patience:
-    """How long nobody has answered."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-
-    def answered(self) -> None:
-        self._since = None
-
-    def bear(self, error: CtsError | GatewayUnreachableError) -> None:
-        """Bear it, or raise the error when it has lasted too long or will not pass by itself."""
-        if isinstance(error, CtsError) and error.status != 503:
-            raise error
-        self._since = self._since or time.monotonic()
-        if time.monotonic() - self._since > _PATIENCE:
-            raise error

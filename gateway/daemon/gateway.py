@@ -28,6 +28,7 @@ from gateway.jobs import access, views
 from gateway.jobs.admission import Admission
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
+from gateway.jobs.files import Files
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
 from gateway.jobs.tokens import Tokens
@@ -68,6 +69,11 @@ class Gateway:
             self._wake,
             self.trouble,
         )
+        public = (
+            self.objects if config.s3.public() == config.s3 else ObjectStore(config.s3.public())
+        )
+        files = Files(config, self.database, self.objects, public)
+        self.loops.append(Loop("files", files.tick, threading.Event(), self._stop))
         tokens = Tokens(self.database, config.api.token_max_days)
         refdata = RefdataRegistry(self.database, self.objects, self.sites)
         self.services = Services(
@@ -76,6 +82,7 @@ class Gateway:
             _Info(self),
             tokens,
             RefdataService(self.database, refdata, self._wake_refdata),
+            files,
         )
         self.parts = Parts(
             lambda: self.database,

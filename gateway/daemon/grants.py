@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.config import S3Section
 from gateway.daemon.result import Host
 from gateway.jobs.states import Phase
+from gateway.s3.announced import expected_etag, grant_parts
 from gateway.s3.client import Grant, ObjectStore
 from gateway.s3.paths import MAX_KEY_BYTES
 from gateway.store import jobs as store
 from gateway.store.db import Database
 from gateway.store.tables import Container, OutputFile
 
-_MOST_PARTS = 10_000  # S3 user guide, "Amazon S3 multipart upload limits"
 _MOST_FILES = 10_000  # of one request; the agent asks for 500 at once
 
 
@@ -141,36 +139,18 @@ class Granter:
         return rows
 
     def _expected_etag(self, asked: AskedOutput) -> str:
-        if asked.size <= self._config.part_size:
-            return base64.b64decode(asked.md5).hex()
-        count = -(-asked.size // self._config.part_size)
-        if count > _MOST_PARTS:
-            raise ValueError(
-                f"the output {asked.path!r} has {asked.size} bytes, and in parts of {self._config.part_size} bytes "
-                f"S3 takes at most {_MOST_PARTS}; write smaller files, or ask the gateway's admins for a larger part_size"
-            )
-        if asked.part_md5s is None or len(asked.part_md5s) != count:
-            raise ValueError(
-                f"the output {asked.path!r} needs the MD5 of each of its {count} parts"
-            )
-        parts = b"".join(base64.b64decode(part) for part in asked.part_md5s)
-        return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{count}"
+        what = f"the output {asked.path!r}"
+        return expected_etag(what, asked.size, asked.md5, asked.part_md5s, self._config.part_size)
 
     def _grant_output(self, row: OutputFile, asked: AskedOutput) -> dict[str, Any]:
         if asked.part_md5s is None or asked.size <= self._config.part_size:
             put = self._objects.grant_put(row.bucket, row.key, asked.md5, asked.crc64nvme)
             return {"path": asked.path, "put": _grant(put), "multipart": None}
         upload = self._upload(row, asked)
-        parts = [
-            {
-                "number": number,
-                **_grant(self._objects.grant_part(row.bucket, row.key, upload, number, md5)),
-            }
-            for number, md5 in enumerate(asked.part_md5s, 1)
-        ]
-        complete = _grant(self._objects.grant_complete(row.bucket, row.key, upload))
-        multipart = {"part_size": self._config.part_size, "parts": parts, "complete": complete}
-        return {"path": asked.path, "put": None, "multipart": multipart}
+        multipart = grant_parts(
+            self._objects, row.bucket, row.key, upload, asked.part_md5s, self._config.part_size
+        )
+        return {"path": asked.path, "put": None, "multipart": multipart.model_dump()}
 
     def _upload(self, row: OutputFile, asked: AskedOutput) -> str:
         """Return the multipart upload of an output: the one that is under way, so that its parts count, or a new one."""

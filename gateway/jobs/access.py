@@ -10,6 +10,8 @@ from gateway.config import PathRule
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.caller import Caller
 
+Perm = Literal["read", "write"]
+
 
 def allowed_paths(rules: Sequence[PathRule], caller: Caller) -> list[wire.PathPermission]:
     """Return the paths that the rules give a caller, with {user} and {group} filled in."""
@@ -28,9 +30,7 @@ def allowed_paths(rules: Sequence[PathRule], caller: Caller) -> list[wire.PathPe
     return found
 
 
-def require(
-    rules: Sequence[PathRule], caller: Caller, path: str, perm: Literal["read", "write"]
-) -> None:
+def require(rules: Sequence[PathRule], caller: Caller, path: str, perm: Perm) -> None:
     """See that a caller may read or write a path; a right to write is also one to read.
 
     Raises

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from gateway import wire
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
+from gateway.jobs.files import Announced
 from gateway.jobs.service import LogSlice
 
 
@@ -169,6 +170,16 @@ class TokenService(Protocol):
         """Find out whose a token is; INVALID_TOKEN where it does not work. `origin` is for the audit log."""
 
 
+class FileService(Protocol):
+    """Files of users in S3: presigned requests, never the data."""
+
+    def write(self, caller: Caller, files: Sequence[Announced], part_size: int) -> wire.Uploads:
+        """Grant the upload of exactly those bytes; S3_PATH_INACCESSIBLE where the caller may not write."""
+
+    def read(self, caller: Caller, files: Sequence[str]) -> wire.Downloads:
+        """Grant the reading of objects; S3_PATH_INACCESSIBLE where the caller may not read."""
+
+
 @dataclass(frozen=True)
 class Services:
     """All of them."""
@@ -178,3 +189,4 @@ class Services:
     info: InfoService
     tokens: TokenService
     refdata: RefdataService
+    files: FileService

@@ -92,7 +92,9 @@ def _file(given: Any, row: InputFile) -> dict[str, Any]:
 
 def output(row: OutputFile) -> wire.Output:
     """One output."""
-    return wire.Output(file=f"{row.bucket}/{row.key}", crc64nvme=row.crc64nvme, size=row.size)
+    return wire.Output(
+        file=f"{row.bucket}/{row.key}", crc64nvme=row.crc64nvme, size=row.size, etag=row.etag
+    )
 
 
 def container(session: Session, row: Container) -> wire.Container:

@@ -108,6 +108,18 @@ class ObjectStore:
         """Look at many objects (bucket, key) at once, in the order given; the first error is raised."""
         return list(self._pool.map(lambda pair: self.inspect(*pair), objects))
 
+    def look(self, objects: list[tuple[str, str]]) -> list[ObjectInfo | None]:
+        """Look at many objects at once, in the order given; None for one that is not there or says nothing of its bytes."""
+        return list(self._pool.map(lambda pair: self._look(*pair), objects))
+
+    def _look(self, bucket: str, key: str) -> ObjectInfo | None:
+        try:
+            return self.inspect(bucket, key)
+        except GatewayError as exc:
+            if exc.code in (AppCode.S3_PATH_NOT_FOUND, AppCode.UNSUPPORTED):
+                return None
+            raise
+
     def inspect(self, bucket: str, key: str) -> ObjectInfo:
         """Look at one object: size, ETag, parts and checksum.
 

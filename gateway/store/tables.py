@@ -249,6 +249,23 @@ class Token(SQLModel, table=True):
     revoked_by: str | None = None
 
 
+class Upload(SQLModel, table=True):
+    """A multipart upload that a user was granted, so that it can go on, and is aborted when nobody does. `md5` is base64."""
+
+    __tablename__ = "upload"
+
+    id: int | None = Field(default=None, primary_key=True)
+    user: str
+    bucket: str
+    key: str = Field(index=True)
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    md5: str
+    crc64nvme: bool
+    part_size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    upload_id: str
+    created: datetime = Field(sa_column=_time(nullable=False))
+
+
 class Refdata(SQLModel, table=True):
     """An object that was registered as reference data, as S3 showed it then; `number` counts those that were forced."""
 

@@ -51,10 +51,10 @@ class Fetch:
     def run(self) -> Fetch:
         mailbox = self.site.mailbox("stage-in")
         job = self.site.job()
-        sizes = {"big": BIG, "range_size": RANGE}
-        Downloader(job, self.place, mailbox, self.stop, self._count, self._policy, **sizes).fetch(
-            self.inputs
+        downloader = Downloader(
+            job, self.place, mailbox, self.stop, self._count, self._policy, BIG, RANGE
         )
+        downloader.fetch(self.inputs)
         return self
 
     def fails(self) -> str:

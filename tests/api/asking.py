@@ -12,6 +12,10 @@ from tests.api.gateway_fake import JOB, ME, FakeGateway
 _BODIES: dict[str, Any] = {
     "POST /jobs": JOB,
     "POST /admin/tokens": {"user": "alice"},
+    "POST /files": {
+        "files": [{"file": "data/a.txt", "size": 6, "md5": "sZRqySSS0jR8YjW00mERhA=="}]
+    },
+    "POST /files/read": {"files": ["data/a.txt"]},
 }
 
 

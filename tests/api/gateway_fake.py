@@ -36,9 +36,10 @@ from gateway.daemon.refdata_service import RefdataService
 from gateway.errors import AppCode, GatewayError
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
+from gateway.jobs.files import Announced
 from gateway.jobs.model import parse_job_input
 from gateway.jobs.service import LogSlice
-from gateway.jobs.services import Services
+from gateway.jobs.services import FileService, Services
 from gateway.jobs.states import Phase
 from gateway.jobs.tokens import Tokens
 from gateway.refdata.registry import RefdataRegistry
@@ -321,6 +322,27 @@ class FakeStore:
         return self.objects[path]
 
 
+class FakeFiles:
+    """FileService in memory: grants that lead nowhere; `real` may take its place."""
+
+    def __init__(self) -> None:
+        self.real: FileService | None = None
+
+    def write(self, caller: Caller, files: Sequence[Announced], part_size: int) -> wire.Uploads:
+        if self.real is not None:
+            return self.real.write(caller, files, part_size)
+        put = wire.Grant(url="http://127.0.0.1:9/put?X-Amz-Signature=secret")
+        rows = [wire.Upload(file=one.file, there=False, put=put) for one in files]
+        return wire.Uploads(uploads=rows, expires=BEGIN)
+
+    def read(self, caller: Caller, files: Sequence[str]) -> wire.Downloads:
+        if self.real is not None:
+            return self.real.read(caller, files)
+        url = "http://127.0.0.1:9/get?X-Amz-Signature=secret"
+        rows = [wire.Download(file=one, size=1, etag="e" * 32, url=url) for one in files]
+        return wire.Downloads(downloads=rows, expires=BEGIN)
+
+
 class FakeInfo:
     """InfoService in memory."""
 
@@ -452,6 +474,7 @@ class FakeGateway:
         """Make it as new: no jobs, nothing logged, nothing remembered."""
         self.jobs, self.images, self.info = FakeJobs(), FakeImages(), FakeInfo()
         self.store = FakeStore()
+        self.files = FakeFiles()
         registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
         self.refdata = RefdataService(self.database, registry, lambda: None)
         self.time = timedelta()  # by which the tokens' clock is ahead
@@ -471,7 +494,7 @@ class FakeGateway:
         self.app.state.attempts = Attempts()
 
     def _services(self) -> Services:
-        return Services(self.jobs, self.images, self.info, self.tokens, self.refdata)
+        return Services(self.jobs, self.images, self.info, self.tokens, self.refdata, self.files)
 
     @property
     def port(self) -> int:

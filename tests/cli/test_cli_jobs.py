@@ -218,7 +218,7 @@ def test_a_site_that_does_not_answer_is_exit_code_5(fake: FakeGateway) -> None:
 def test_a_gateway_that_is_not_there_is_exit_code_4_naming_the_socket(
     fake: FakeGateway, argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.client.waiting._PATIENCE", 0)
+    monkeypatch.setattr("gateway.client.patience.SECONDS", 0)
     done = run(fake, *argv, "--socket", "/no/such/cts.sock", text=json.dumps(JOB))
     done.refused(4, "/no/such/cts.sock", "CTS_SOCKET")
     assert len(done.err.splitlines()) == 1

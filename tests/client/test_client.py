@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway import wire
-from gateway.client import Client, CtsError, GatewayUnreachableError, waiting
+from gateway.client import Client, CtsError, GatewayUnreachableError, patience
 from gateway.errors import StoreError
 from tests.api.gateway_fake import BEGIN, JOB, ME, FakeGateway, until
 from tests.client.answering import answering
@@ -210,7 +210,7 @@ def test_waiting_ends_when_nobody_has_answered_for_a_minute(
     fake: FakeGateway, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = str(fake.jobs.add(phase="run"))
-    monkeypatch.setattr(waiting, "_PATIENCE", 0.05)
+    monkeypatch.setattr(patience, "SECONDS", 0.05)
     fake.stop()
     with pytest.raises(GatewayUnreachableError):
         client.wait(job)
