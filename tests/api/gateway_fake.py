@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -412,16 +412,25 @@ class Log:
     """What the gateway logs, as lines of JSON. Never standard output: print() in a thread of the server while
     pytest puts another file in the place of sys.stdout may crash the interpreter (it holds no reference to it)."""
 
-    def __init__(self) -> None:
+    def __init__(self, busy: Callable[[], int] = lambda: 0) -> None:
         self._lines: deque[str] = deque(maxlen=10_000)
+        self._busy = busy
 
     @property
     def text(self) -> str:
         """All of it."""
+        self._settle()
         return "\n".join(list(self._lines))
+
+    def _settle(self) -> None:
+        """Let requests end: the line of one is written after its answer was sent. Those that are held go on."""
+        deadline = time.monotonic() + 2
+        while self._busy() and time.monotonic() < deadline:
+            time.sleep(0.002)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The lines of one event."""
+        self._settle()
         found = [json.loads(line) for line in list(self._lines)]
         return [line for line in found if line["event"] == name]
 
@@ -461,7 +470,7 @@ class FakeGateway:
         self.tls = Tls("127.0.0.1", 0, *self.authority.issue())
         self.database = Database(f"sqlite:///{socket.parent}/cts.db")
         self.database.migrate()
-        self.log = Log()
+        self.log = Log(lambda: self.server.busy if self.server is not None else 0)
         transport = httpx.HTTPTransport(uds=str(socket), verify=False)
         self.http = httpx.Client(transport=transport, base_url="http://cts", timeout=30)
         self.app: FastAPI | None = None
