@@ -69,7 +69,11 @@ class Image(SQLModel, table=True):
 
 
 class Job(SQLModel, table=True):
-    """One request of a user. `phase` is the newest of its transitions, kept here for queries."""
+    """One request of a user. `phase` is the newest of its transitions, kept here for queries.
+
+    `clean` says that its directory shall go: "asked", or "forced" where nothing in it is waited for. `logs_stored` is when
+    its logs were seen in S3, `logs_cleaned` whether they are gone from the site.
+    """
 
     __tablename__ = "job"
     __table_args__ = (
@@ -108,6 +112,10 @@ class Job(SQLModel, table=True):
     max_memory: int | None = Field(default=None, sa_column=Column(BigInteger))
     usage_final: bool = False
     cleaned: bool = False
+    clean: str | None = None
+    logpath: str | None = None
+    logs_stored: datetime | None = Field(default=None, sa_column=_time())
+    logs_cleaned: bool = False
     admin_meta: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 
@@ -323,3 +331,42 @@ class JobRefdata(SQLModel, table=True):
 
     job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     refdata_id: int = Field(index=True)
+
+
+class Subscriber(SQLModel, table=True):
+    """Who is told of transitions: a webhook of a user or of the configuration (`name`), or Kafka.
+
+    `cursor` is the last transition that it was told, or that is none for it; `resent` the last row of `resend`.
+    """
+
+    __tablename__ = "subscriber"
+    __table_args__ = (UniqueConstraint("kind", "name"), {"sqlite_autoincrement": True})
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str
+    name: str | None = None
+    user: str | None = Field(default=None, index=True)
+    url: str | None = Field(default=None, sa_column=Column(Text))
+    secret: str | None = None
+    states: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    containers: bool = False
+    created: datetime = Field(sa_column=_time(nullable=False))
+    cursor: int = Field(sa_column=Column(BigInteger, nullable=False))
+    resent: int = 0
+    last_success: datetime | None = Field(default=None, sa_column=_time())
+    failing_since: datetime | None = Field(default=None, sa_column=_time())
+    failures: int = 0
+    last_error: str | None = Field(default=None, sa_column=Column(Text))
+    disabled: datetime | None = Field(default=None, sa_column=_time())
+
+
+class Resend(SQLModel, table=True):
+    """A transition that an admin has sent to the subscribers once more."""
+
+    __tablename__ = "resend"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, primary_key=True)
+    transition_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    by: str
+    time: datetime = Field(sa_column=_time(nullable=False))
