@@ -38,6 +38,9 @@ def _absolute(path: Path) -> Path:
 
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", re.ASCII)
 _SOCKET_BYTES = 107  # unix(7)
+_LOG_AREA = re.compile(
+    r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*/?", re.ASCII
+)
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_.+/-]*")
 
 
@@ -71,6 +74,12 @@ def listen_address(text: str) -> tuple[str, int]:
 def _listen(text: str) -> str:
     listen_address(text)
     return text
+
+
+def _log_area(text: str) -> str:
+    if not _LOG_AREA.fullmatch(text):
+        raise ValueError("must be a bucket, or bucket/prefix, such as logs/cts")
+    return text.rstrip("/")
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -132,7 +141,7 @@ class S3Section(_Section):
     insecure: bool = False
     grant_seconds: int = Field(default=3600, ge=60, le=604800)
     part_size: Bytes = Field(default=64 * 1024**2, ge=5 * 1024**2, le=5 * 1024**3)
-    log_bucket_prefix: str | None = None
+    log_bucket_prefix: Annotated[str, AfterValidator(_log_area)] | None = None
     public_endpoint_url: str | None = None
     max_upload: Bytes = Field(default=5 * 1024**4, ge=1)
 
@@ -201,6 +210,7 @@ class SiteSection(_Section):
     mailbox_seconds: float = Field(default=0.1, ge=0.02, le=60)
     command_timeout_seconds: float = Field(default=60, ge=1, le=3600)
     keep_failed_days: float = Field(default=14, ge=0)
+    keep_logs_days: float = Field(default=90, ge=0)
     refdata_max_size: Bytes = Field(default=50 * 10**9, ge=1000)
     refdata_max_files: int = Field(default=1_000_000, ge=1)
     refdata_minutes: int = Field(default=240, ge=1)

@@ -273,6 +273,44 @@ class Job(JobPreview):
     listed_files: list[ListedFile] = Field(default_factory=list)
 
 
+class Submission(BaseModel):
+    """One Slurm submission of a job: of `count` containers from `first` on."""
+
+    number: int
+    first: int
+    count: int
+    tag: str
+    state: str
+    created: datetime
+    submitted: datetime | None = None
+    attempts: int
+    slurm_job_id: str | None = None
+
+
+class AdminJob(Job):
+    """GET /admin/jobs/{id}: a job with what only its admins need. `cleaned` and `logs_cleaned`: what is gone from its site."""
+
+    submissions: list[Submission] = Field(default_factory=list)
+    directory: str | None = None
+    cancel_by: str | None = None
+    cancel_time: datetime | None = None
+    usage_final: bool = False
+    cleaned: bool = False
+    logs_stored: datetime | None = None
+    logs_cleaned: bool = False
+
+
+class RunnerStatus(BaseModel):
+    """What Slurm says of a job, as it says it: documents of squeue and sacct, or why there is none."""
+
+    cluster: str
+    slurm_jobs: list[str]
+    controller: Any = None
+    controller_error: str | None = None
+    accounting: Any = None
+    accounting_error: str | None = None
+
+
 class Jobs(BaseModel):
     """GET /jobs."""
 
@@ -301,6 +339,7 @@ class Container(BaseModel):
     outputs: list[Output] = Field(default_factory=list)
     error: str | None = None
     reason: str | None = None
+    log_truncated: bool = False
 
 
 class Containers(BaseModel):

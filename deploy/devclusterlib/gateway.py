@@ -94,6 +94,7 @@ tls_key = "{certificates.KEY}"
 [s3]
 endpoint_url = "{settings.s3_endpoint}"
 credentials_file = "/etc/cts/s3-credentials"
+log_bucket_prefix = "results/cts-logs"
 
 [images]
 insecure_registries = ["{settings.registry}"]

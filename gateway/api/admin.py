@@ -12,7 +12,7 @@ from gateway import wire
 from gateway.api.params import Limit, Time, Words, caller_of, services_of
 from gateway.errors import AppCode, GatewayError
 from gateway.ids import parse_ref
-from gateway.jobs.states import WIRE_STATES, Phase, phases_of_wire
+from gateway.jobs.states import WIRE_STATES, Phase, phases_named
 
 State = Annotated[
     str,
@@ -70,7 +70,7 @@ def accounting(
             AppCode.UNAUTHORIZED,
             f"{caller.user} is no admin of this gateway, and the accounting of others is for admins.",
         )
-    states = [phase for word in state or () for phase in _phases(word)]
+    states = [phase for word in state or () for phase in phases_named(word)]
     refs = [parse_ref(text) for text in job or ()]
     rows: list[wire.AcctRow] = []
     for name in dict.fromkeys(user or ()) or [None]:
@@ -85,16 +85,3 @@ def accounting(
             limit=limit,
         )
     return wire.AcctRows(rows=rows)
-
-
-def _phases(word: str) -> list[str]:
-    names = [str(phase) for phase in Phase]
-    if word in WIRE_STATES:
-        # A state that this gateway never has must match nothing, not everything.
-        return [str(phase) for phase in phases_of_wire(word)] or [word]
-    if word in names:
-        return [word]
-    known = ", ".join(dict.fromkeys([*WIRE_STATES, *names]))
-    raise GatewayError(
-        AppCode.ILLEGAL_PARAMETER, f"state: there is no state {word[:100]!r}; there are {known}"
-    )

@@ -14,6 +14,8 @@ from gateway.api.admin import accounting, admin_jobs
 from gateway.api.docs import docs
 from gateway.api.files import read, write
 from gateway.api.images import approve, image, images
+from gateway.api.job_admin import admin_job, meta, notify, runner_status
+from gateway.api.job_admin import clean as clean_job
 from gateway.api.jobs import (
     cancel,
     container,
@@ -95,11 +97,15 @@ ROUTES = (
     Route("GET", "/tokens", mine, USER, wire.Tokens),
     Route("DELETE", "/tokens/{token_id}", revoke, USER, status=204),
     Route("GET", "/admin/jobs", admin_jobs, ADMIN, wire.Jobs),
-    Route("GET", "/admin/jobs/{job_id}", job, ADMIN, wire.Job),
+    Route("GET", "/admin/jobs/{job_id}", admin_job, ADMIN, wire.AdminJob),
     Route("GET", "/admin/jobs/{job_id}/exit_codes", exit_codes, ADMIN, wire.ExitCodes),
     Route("GET", "/admin/jobs/{job_id}/container", containers, ADMIN, wire.Containers),
     Route("GET", "/admin/jobs/{job_id}/container/{number}", container, ADMIN, wire.Container),
+    Route("GET", "/admin/jobs/{job_id}/runner_status", runner_status, ADMIN, wire.RunnerStatus),
     Route("PUT", "/admin/jobs/{job_id}/cancel", cancel, ADMIN, status=204),
+    Route("PUT", "/admin/jobs/{job_id}/meta", meta, ADMIN, status=204),
+    Route("DELETE", "/admin/jobs/{job_id}/clean", clean_job, ADMIN, status=204),
+    Route("PUT", "/admin/jobs/{job_id}/notify", notify, ADMIN, status=204),
     Route("POST", "/admin/images/{name:path}", approve, ADMIN, wire.Image),
     Route("POST", "/admin/refdata/{path:path}", register, ADMIN, wire.Refdata),
     Route("PUT", "/admin/refdata/{refdata_id}/{cluster}/recover", recover, ADMIN, status=204),
@@ -112,10 +118,6 @@ ROUTES = (
 # Routes of the protocol that are not there yet: a client is told so, rather than that it has a wrong address.
 PLANNED = (
     Route("DELETE", "/admin/images/{name:path}", _not_yet, ADMIN),
-    Route("GET", "/admin/jobs/{job_id}/runner_status", _not_yet, ADMIN),
-    Route("PUT", "/admin/jobs/{job_id}/meta", _not_yet, ADMIN),
-    Route("DELETE", "/admin/jobs/{job_id}/clean", _not_yet, ADMIN),
-    Route("PUT", "/admin/jobs/{job_id}/notify", _not_yet, ADMIN),
     Route("PUT", "/admin/sites/{site}/active", _not_yet, ADMIN),
     Route("DELETE", "/admin/sites/{site}/active", _not_yet, ADMIN),
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import refdata
+from gateway.cli import admin_job, refdata
 from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
 from gateway.cli.show import job_list
 from gateway.cli.text import clean, print_json
@@ -15,6 +15,7 @@ app = typer.Typer(help="For admins.", no_args_is_help=True, rich_markup_mode=Non
 image = typer.Typer(help="Which images jobs may use.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(image, name="image")
 app.add_typer(refdata.app, name="refdata")
+app.add_typer(admin_job.app, name="job")
 
 
 @image.command(

@@ -71,6 +71,7 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
             ("SlurmID", ", ".join(job.slurm_jobs) or "none yet"),
             ("Inputs", job.input_file_count),
             ("Output", job.job_input.get("output_dir")),
+            ("Logs", job.logpath),
         ]
     )
     typer.echo("\nHistory")
@@ -89,7 +90,7 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
                 c.node,
                 c.slurm_job_id,
                 len(c.outputs),
-                c.error or c.reason,
+                c.error or c.reason or ("its log was cut" if c.log_truncated else None),
             )
             for c in containers
         ],
@@ -129,6 +130,7 @@ def one_container(container: Container, *, as_json: bool) -> None:
             ("Node", container.node),
             ("SlurmID", container.slurm_job_id),
             ("Slurm", container.slurm_state),
+            ("Log", "was cut at the site's limit" if container.log_truncated else None),
         ]
     )
     if container.times:

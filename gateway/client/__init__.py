@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from gateway.client.admin_jobs import AdminJobCalls
 from gateway.client.files import FileCalls
 from gateway.client.images import ImageCalls
 from gateway.client.jobs import Stream
@@ -30,7 +31,9 @@ __all__ = [
 ]
 
 
-class Client(WaitingCalls, FileCalls, ServiceCalls, ImageCalls, RefdataCalls, TokenCalls):
+class Client(
+    WaitingCalls, FileCalls, ServiceCalls, ImageCalls, RefdataCalls, TokenCalls, AdminJobCalls
+):
     """A connection to a gateway.
 
     Parameters

@@ -99,4 +99,5 @@ class Ender:
             job.output_file_count, job.error = outputs, error
             advance_job(session, job, phase, error)
         self._site.clean_wake.set()
+        self._site.log_wake.set()
         log.info("job.ended", job=job_id, phase=str(phase))

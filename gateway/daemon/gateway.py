@@ -13,6 +13,8 @@ from gateway import __version__, commit, wire
 from gateway.config import Config
 from gateway.daemon.check import Parts, check
 from gateway.daemon.clean import Cleaner
+from gateway.daemon.job_admin import JobAdmin
+from gateway.daemon.logs import LogKeeper, LogRoad
 from gateway.daemon.loops import Loop
 from gateway.daemon.mailbox import Mailbox
 from gateway.daemon.poll import Poller
@@ -20,7 +22,7 @@ from gateway.daemon.refdata import Stager
 from gateway.daemon.refdata_service import RefdataService
 from gateway.daemon.site import Site, make_site
 from gateway.daemon.submit import Submitter
-from gateway.errors import AppCode, GatewayError
+from gateway.errors import GatewayError
 from gateway.ids import JobRef
 from gateway.images.crane import Crane
 from gateway.images.service import ImageRegistry
@@ -61,11 +63,12 @@ class Gateway:
         for section in config.sites.values():
             template_path(section.template)
         self._stop = threading.Event()
+        self.events_wake = threading.Event()
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
         jobs = JobService(
             self.database,
             Admission(config, self.database, self.objects, self.registry),
-            self._read_log,
+            LogRoad(self.database, self.objects, self.sites),
             self._wake,
             self.trouble,
         )
@@ -83,6 +86,7 @@ class Gateway:
             tokens,
             RefdataService(self.database, refdata, self._wake_refdata),
             files,
+            JobAdmin(self.database, jobs, self.sites, self.events_wake.set),
         )
         self.parts = Parts(
             lambda: self.database,
@@ -95,14 +99,20 @@ class Gateway:
         submitter = Submitter(self.config, self.database, site)
         poller = Poller(self.database, self.objects, site)
         mailbox = Mailbox(self.config, self.database, self.objects, site)
-        cleaner = Cleaner(self.database, site)
+        area = self.config.s3.log_bucket_prefix
+        cleaner = Cleaner(self.database, site, uploads=area is not None)
         stager = Stager(self.database, site)
+        keepers = []
+        if area is not None:
+            keeper = LogKeeper(self.database, self.objects, site, area)
+            keepers = [Loop(f"logs:{site.name}", keeper.tick, site.log_wake, self._stop)]
         return [
             Loop(f"submit:{site.name}", submitter.tick, site.submit_wake, self._stop),
             Loop(f"poll:{site.name}", poller.tick, site.poll_wake, self._stop),
             Loop(f"mailbox:{site.name}", mailbox.tick, site.mail_wake, self._stop),
             Loop(f"clean:{site.name}", cleaner.tick, site.clean_wake, self._stop),
             Loop(f"refdata:{site.name}", stager.tick, site.refdata_wake, self._stop),
+            *keepers,
         ]
 
     def start(self) -> None:
@@ -136,30 +146,6 @@ class Gateway:
     def _wake_refdata(self) -> None:
         for site in self.sites.values():
             site.refdata_wake.set()
-
-    def _read_log(
-        self, site: str, job_id: int, container: int, stream: str, seek: int, length: int | None
-    ) -> tuple[bytes, int] | None:
-        if site not in self.sites:
-            raise GatewayError(
-                AppCode.NO_LOGS,
-                f"The logs of job {job_id} are at the site {site}, which is not configured any more.",
-            )
-        hands = self.sites[site].hands
-        path = f"{self.sites[site].container_dir(job_id, container)}/{stream}"
-        size = hands.size(path)
-        if size is None:
-            return None
-        pieces: list[bytes] = []
-        left = max(0, size - seek) if length is None else min(length, max(0, size - seek))
-        while left > 0:
-            piece = hands.read_file(path, seek, min(left, 1 << 20))
-            if not piece:
-                break
-            pieces.append(piece)
-            seek += len(piece)
-            left -= len(piece)
-        return b"".join(pieces), size
 
 
 class _Images:

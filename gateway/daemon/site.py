@@ -29,6 +29,7 @@ class Site:
     poll_wake: threading.Event = field(default_factory=threading.Event)
     mail_wake: threading.Event = field(default_factory=threading.Event)
     clean_wake: threading.Event = field(default_factory=threading.Event)
+    log_wake: threading.Event = field(default_factory=threading.Event)
     refdata_wake: threading.Event = field(default_factory=threading.Event)
     _limits: Limits | None = None
     _agent: str | None = None

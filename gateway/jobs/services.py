@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from gateway import wire
 from gateway.ids import JobRef
@@ -65,6 +65,29 @@ class JobService(Protocol):
         length: int | None,
     ) -> LogSlice:
         """Read a container's log from byte `seek` on; NO_SUCH_SUBJOB, NO_LOGS."""
+
+
+class JobAdminService(Protocol):
+    """What admins do with any job. All raise NO_SUCH_JOB."""
+
+    def job(self, caller: Caller, job_id: int) -> wire.AdminJob:
+        """Return one with its submissions."""
+
+    def runner_status(
+        self, caller: Caller, job_id: int, container: int | None
+    ) -> wire.RunnerStatus:
+        """Ask Slurm of it, or of one container."""
+
+    def set_meta(
+        self, caller: Caller, job_id: int, set_fields: Mapping[str, Any], unset_keys: Sequence[str]
+    ) -> None:
+        """Change what is noted of it."""
+
+    def clean(self, caller: Caller, job_id: int, *, force: bool) -> None:
+        """Have its directory removed; INVALID_JOB_STATE while it runs, unless it is forced."""
+
+    def notify(self, caller: Caller, job_id: int, state: str | None) -> None:
+        """Have the event of a state sent again; INVALID_JOB_STATE where it never had that."""
 
 
 class ImageService(Protocol):
@@ -190,3 +213,4 @@ class Services:
     tokens: TokenService
     refdata: RefdataService
     files: FileService
+    job_admin: JobAdminService

@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import get_args
 
+from gateway.errors import AppCode, GatewayError
 from gateway.wire import WireState
 
 
@@ -70,3 +71,23 @@ def may_follow(old: Phase, new: Phase) -> bool:
 def phases_of_wire(state: str) -> list[Phase]:
     """All phases shown as that state on the wire; none for the states this gateway does not use."""
     return [phase for phase in Phase if phase.wire == state]
+
+
+def phases_named(word: str) -> list[str]:
+    """Return the names of the phases that a state of the wire, or a phase, means.
+
+    Raises
+    ------
+    GatewayError
+        ILLEGAL_PARAMETER for any other word.
+    """
+    names = [str(phase) for phase in Phase]
+    if word in WIRE_STATES:
+        # A state that this gateway never has must match nothing, not everything.
+        return [str(phase) for phase in phases_of_wire(word)] or [word]
+    if word in names:
+        return [word]
+    known = ", ".join(dict.fromkeys([*WIRE_STATES, *names]))
+    raise GatewayError(
+        AppCode.ILLEGAL_PARAMETER, f"state: there is no state {word[:100]!r}; there are {known}"
+    )

@@ -10,7 +10,15 @@ from sqlmodel import Session
 from gateway import wire
 from gateway.jobs.states import Phase
 from gateway.store import jobs as store
-from gateway.store.tables import Container, Image, InputFile, Job, OutputFile, Transition
+from gateway.store.tables import (
+    Container,
+    Image,
+    InputFile,
+    Job,
+    OutputFile,
+    Submission,
+    Transition,
+)
 
 # Fields of a job that may have megabytes: not in lists.
 _LARGE = ("input_files", "shared_inputs", "script", "per_container_args")
@@ -49,7 +57,7 @@ def previews(session: Session, jobs: Sequence[Job]) -> list[wire.JobPreview]:
             cpu_factor=job.cpu_factor,
             max_memory=job.max_memory,
             error=job.error,
-            logpath=None,
+            logpath=job.logpath,
             slurm_jobs=slurm.get(number, []),
             containers=counts.get(number, {}),
         )
@@ -88,6 +96,11 @@ def _file(given: Any, row: InputFile) -> dict[str, Any]:
     if isinstance(given, dict) and given.get("data_id") is not None:
         file["data_id"] = given["data_id"]
     return file
+
+
+def submission(row: Submission) -> wire.Submission:
+    """One Slurm submission."""
+    return wire.Submission(**row.model_dump(include=set(wire.Submission.model_fields)))
 
 
 def output(row: OutputFile) -> wire.Output:
@@ -164,6 +177,7 @@ def _container(
         times=(row.result or {}).get("times") or {},
         outputs=[output(each) for each in outputs if each.verified],
         error=row.error,
+        log_truncated=(row.result or {}).get("log_truncated") is True,
     )
 
 

@@ -10,6 +10,7 @@ import configparser
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -208,6 +209,12 @@ class ObjectStore:
         with self._teller.told(bucket, None, writing=True):
             upload = self.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
             self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+
+    def told(
+        self, bucket: str, key: str | None, *, writing: bool = False
+    ) -> AbstractContextManager[None]:
+        """Have what a call of `client` about that object raises told as `inspect` tells it."""
+        return self._teller.told(bucket, key, writing=writing)
 
     def buckets(self) -> list[str]:
         """Names of the buckets of the service's user; proves that the keys are right."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from gateway.slurm.answers import Answer, read_answer
 from gateway.slurm.hands import CommandResult, Hands
 from gateway.slurm.protocol import (
     Limits,
+    Shown,
     SubmitLaterError,
     SubmitRefusedError,
     TaskRecord,
@@ -25,6 +27,7 @@ _GONE = re.compile(
 )
 _PREFIX = re.compile(r"^(?:\w+: error: |slurm_load_\w+ error: )")
 _ID_BATCH = 200
+_MOST_SHOWN = 16 << 20  # characters
 
 
 class CliBackend:
@@ -108,6 +111,34 @@ class CliBackend:
     def limits(self) -> Limits:
         """See `SlurmBackend.limits`."""
         return parsing.parse_config(self._ask("scontrol", "show", "config"))
+
+    def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
+        """See `SlurmBackend.show`."""
+        ids = ",".join(slurm_job_ids)
+        queue, queue_error = self._document(
+            timeout, "squeue", "--json", "--states=all", f"--jobs={ids}"
+        )
+        records, records_error = self._document(timeout, "sacct", "--json", f"--jobs={ids}")
+        return Shown(queue, queue_error, records, records_error)
+
+    def _document(self, timeout: float, command: str, *arguments: str) -> tuple[object, str | None]:
+        """Return the JSON that a command prints, or why there is none."""
+        argv = [self._prefix + command, *arguments]
+        try:
+            done = self._hands.run(argv, min(timeout, self._timeout))
+        except SiteError as exc:
+            return None, str(exc)
+        if done.returncode != 0:
+            return None, f"{command}: {_last(done.stderr) or f'exit code {done.returncode}'}"
+        if len(done.stdout) > _MOST_SHOWN:
+            return (
+                None,
+                f"{command}: its answer is over {_MOST_SHOWN >> 20} MiB; ask for one container",
+            )
+        try:
+            return json.loads(done.stdout), None
+        except (ValueError, RecursionError):
+            return None, f"{command}: its answer is no JSON; this Slurm may be too old for --json"
 
 
 def _last(text: str) -> str:

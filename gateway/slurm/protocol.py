@@ -72,6 +72,16 @@ class Limits:
     version: str
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What Slurm says of some jobs, as it says it: documents of its controller and of its accounting, or why there is none."""
+
+    controller: object | None = None
+    controller_error: str | None = None
+    accounting: object | None = None
+    accounting_error: str | None = None
+
+
 class SlurmBackend(Protocol):
     """Slurm at one site. Every method raises SiteError for 'no news', which proves nothing."""
 
@@ -93,3 +103,9 @@ class SlurmBackend(Protocol):
 
     def limits(self) -> Limits:
         """Look Slurm's limits up."""
+
+    def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
+        """Return all that Slurm says of jobs (`77`) or array tasks (`77_3`), within `timeout` seconds for each question.
+
+        For people who look; raises nothing: what went wrong stands in the answer.
+        """

@@ -21,7 +21,7 @@ MOST_UNCLEANED = 100
 _MOST_VALUES = 10_000  # in one statement; SQLite takes 32,766
 
 # Up to a megabyte each, and not wanted by the loops: to read them there is an error, not a query.
-_SMALL_JOB = [defer(field, raiseload=True) for field in (Job.job_input, Job.image)]  # type: ignore[arg-type]
+SMALL_JOB = [defer(field, raiseload=True) for field in (Job.job_input, Job.image)]  # type: ignore[arg-type]
 _SMALL_CONTAINER: list[ORMOption] = [
     defer(field, raiseload=True)  # type: ignore[arg-type]
     for field in (Container.args, Container.environment, Container.generated)
@@ -73,7 +73,7 @@ def created(session: Session, site: str) -> list[int]:
 
 def active(session: Session, site: str) -> list[Job]:
     """Return the jobs of a site that have not ended, oldest first, without `job_input` and `image`."""
-    query = select(Job).where(*_open(site)).options(*_SMALL_JOB).order_by(col(Job.id))
+    query = select(Job).where(*_open(site)).options(*SMALL_JOB).order_by(col(Job.id))
     return list(session.exec(query))
 
 
@@ -222,7 +222,7 @@ def submissions_in(session: Session, site: str, state: str) -> list[tuple[Submis
     query = (
         select(Submission, Job)
         .where(Submission.job_id == Job.id, Job.site == site, Submission.state == state)
-        .options(*_SMALL_JOB)
+        .options(*SMALL_JOB)
         .order_by(col(Submission.id))
     )
     return list(session.exec(query))
@@ -247,7 +247,7 @@ def unaccounted(session: Session, site: str, since: datetime) -> list[Job]:
         col(Job.usage_final).is_(False),
         Job.updated >= since,
     )
-    return list(session.exec(query.options(*_SMALL_JOB).order_by(col(Job.id))))
+    return list(session.exec(query.options(*SMALL_JOB).order_by(col(Job.id))))
 
 
 def uncleaned(session: Session, site: str, failed_before: datetime, after: int = 0) -> list[Job]:
@@ -261,7 +261,7 @@ def uncleaned(session: Session, site: str, failed_before: datetime, after: int =
         col(Job.cleaned).is_(False),
         col(Job.id) > after,
     )
-    query = query.options(*_SMALL_JOB).order_by(col(Job.id)).limit(MOST_UNCLEANED)
+    query = query.options(*SMALL_JOB).order_by(col(Job.id)).limit(MOST_UNCLEANED)
     return list(session.exec(query))
 
 

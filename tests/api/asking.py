@@ -16,6 +16,7 @@ _BODIES: dict[str, Any] = {
         "files": [{"file": "data/a.txt", "size": 6, "md5": "sZRqySSS0jR8YjW00mERhA=="}]
     },
     "POST /files/read": {"files": ["data/a.txt"]},
+    "PUT /admin/jobs/{job_id}/meta": {"set_fields": {"ticket": "HPC-77"}},
 }
 
 

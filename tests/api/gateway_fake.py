@@ -47,6 +47,7 @@ from gateway.s3.client import ObjectInfo
 from gateway.store.db import Database
 from gateway.store.tables import Audit, Refdata, RefdataSite, RefdataTransition, Token
 from tests.api.certificates import Authority
+from tests.api.job_admin_fake import FakeJobAdmin
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -482,6 +483,7 @@ class FakeGateway:
     def reset(self) -> None:
         """Make it as new: no jobs, nothing logged, nothing remembered."""
         self.jobs, self.images, self.info = FakeJobs(), FakeImages(), FakeInfo()
+        self.job_admin = FakeJobAdmin(self.jobs)
         self.store = FakeStore()
         self.files = FakeFiles()
         registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
@@ -503,7 +505,9 @@ class FakeGateway:
         self.app.state.attempts = Attempts()
 
     def _services(self) -> Services:
-        return Services(self.jobs, self.images, self.info, self.tokens, self.refdata, self.files)
+        return Services(
+            self.jobs, self.images, self.info, self.tokens, self.refdata, self.files, self.job_admin
+        )
 
     @property
     def port(self) -> int:

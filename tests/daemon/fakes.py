@@ -14,6 +14,7 @@ from gateway.errors import SiteError
 from gateway.s3.client import ObjectInfo, ObjectStore
 from gateway.slurm.protocol import (
     Limits,
+    Shown,
     StepRecord,
     TaskRecord,
     TaskState,
@@ -99,6 +100,10 @@ class FakeSlurm:
         """See `SlurmBackend.limits`."""
         self._called("limits")
         return Limits(self.max_array_size, "24.11.1")
+
+    def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
+        """See `SlurmBackend.show`."""
+        return Shown(controller={"jobs": list(slurm_job_ids)}, accounting_error="sacct: away")
 
     def set(
         self, number: str, task: int, state: str, *, reason: str = "None", node: str = ""
