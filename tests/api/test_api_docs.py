@@ -78,14 +78,17 @@ def test_each_example_of_a_body_is_one_that_the_gateway_takes(
     fake_admin: FakeGateway, shown: str
 ) -> None:
     asked = []
+    job = fake_admin.jobs.add()
     for text in re.findall(r"<pre>(.*?)</pre>", shown, re.DOTALL):
         words = shlex.split(unescape(text))
         assert words[:3] == ["curl", "--unix-socket", "/run/cts/cts.sock"]
         if "-d" in words:
             body = json.loads(words[words.index("-d") + 1])
+            method = words[words.index("-X") + 1] if "-X" in words else "POST"
             path = next(word for word in words if word.startswith("http://cts"))
-            assert fake_admin.http.post(path.removeprefix("http://cts"), json=body).is_success, text
-            asked.append(path.removeprefix("http://cts"))
+            path = path.removeprefix("http://cts").replace("/1234/", f"/{job}/")
+            assert fake_admin.http.request(method, path, json=body).is_success, text
+            asked.append(path)
     assert {"/jobs", "/tokens", "/admin/tokens"} <= set(asked)
 
 
