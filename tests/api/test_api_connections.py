@@ -21,7 +21,8 @@ def _line(fake: FakeGateway, stack: ExitStack, data: bytes = b"") -> socket.sock
     line = stack.enter_context(socket.socket(socket.AF_UNIX))
     line.settimeout(10)
     line.connect(str(fake.socket))
-    line.sendall(data)
+    if data:  # the gateway may have refused the connection already
+        line.sendall(data)
     return line
 
 

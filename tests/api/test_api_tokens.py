@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.errors import StoreError
-from tests.api.gateway_fake import ME, FakeGateway
+from tests.api.gateway_fake import ME, FakeGateway, until
 from tests.api.test_api_access import bearer
 
 
@@ -177,6 +177,7 @@ def test_the_log_has_the_address_of_a_request_over_tcp(fake: FakeGateway) -> Non
     with fake.over_tcp() as http:
         http.get("/whoami")
     fake.http.get("/jobs/99")
+    until(lambda: len(fake.log.events("api.request")) == 2)  # written when the answer is out
     first, second = fake.log.events("api.request")
     assert (first["address"], first["status"], first["user"]) == ("127.0.0.1", 401, None)
     assert "address" not in second
