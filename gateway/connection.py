@@ -78,6 +78,7 @@ class Connection:
         ca_file: str | None = None,
     ) -> None:
         self._where = url or socket
+        self.timeout = timeout
         self._hint = "is the URL right (--url, CTS_URL)?"
         if url is None:
             # Certificates are for TLS alone, and reading them takes longer than most requests.

@@ -107,13 +107,15 @@ class TransitionTime(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """GET /jobs/{id}/status."""
+    """GET /jobs/{id}/status. Of a job that waits: why, where in the site's queue of the gateway, and Slurm's guess of its start."""
 
     id: str
     user: str
     state: WireState
     phase: str
     reason: str | None = None
+    queue_position: int | None = None
+    expected_start: datetime | None = None
     transition_times: list[TransitionTime]
     admin_meta: dict[str, Any] = Field(default_factory=dict)
 
@@ -266,9 +268,17 @@ class ListedFile(BaseModel):
     crc64nvme: str | None = None
 
 
+class Sharing(BaseModel):
+    """Who may read a job besides its owner and admins."""
+
+    users: list[str] = Field(default_factory=list)
+    groups: list[str] = Field(default_factory=list)
+
+
 class Job(JobPreview):
     """GET /jobs/{id}. `listed_files` are the inputs that its `input_dirs` gave."""
 
+    shared_with: Sharing = Field(default_factory=Sharing)
     outputs: list[Output] = Field(default_factory=list)
     listed_files: list[ListedFile] = Field(default_factory=list)
 
@@ -312,9 +322,10 @@ class RunnerStatus(BaseModel):
 
 
 class Jobs(BaseModel):
-    """GET /jobs."""
+    """GET /jobs. `next` is the cursor of the page that follows, where one was asked for with a cursor."""
 
     jobs: list[JobPreview]
+    next: str | None = None
 
 
 class ExitCodes(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import WithJsonSchema
 from starlette.requests import Request
 
 from gateway import wire
+from gateway.api.lists import Cursor, ImageFilter, Labels, Name, narrowed, page
 from gateway.api.params import Limit, Time, Words, caller_of, services_of
 from gateway.errors import AppCode, GatewayError
 from gateway.ids import parse_ref
@@ -33,8 +34,13 @@ def admin_jobs(
     after: Time = None,
     before: Time = None,
     limit: Limit = 1000,
+    name: Name = None,
+    label: Labels = None,
+    image: ImageFilter = None,
+    cursor: Cursor = None,
 ) -> wire.Jobs:
     """List everyone's jobs, or one user's."""
+    narrow = narrowed(name, label, image, cursor)
     found = services_of(request).jobs.list_jobs(
         caller_of(request),
         cluster=cluster,
@@ -44,8 +50,9 @@ def admin_jobs(
         limit=limit,
         user=user,
         everyone=user is None,
+        narrow=narrow,
     )
-    return wire.Jobs(jobs=found)
+    return page(found, limit, narrow)
 
 
 def accounting(

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Query
+from fastapi import Header, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from gateway import wire
 from gateway.api.bodies import Bodies
+from gateway.api.lists import Cursor, ImageFilter, Labels, Name, narrowed, page
 from gateway.api.params import (
     JobId,
     Limit,
@@ -21,31 +22,35 @@ from gateway.api.params import (
     caller_of,
     services_of,
 )
-from gateway.errors import AppCode, GatewayError
-from gateway.jobs.model import load_json
+from gateway.jobs.idempotency import check_key
+from gateway.jobs.model import Sharing, load_json
 
 _SUBMISSIONS = 16  # at one time; each asks S3 for its inputs, and reading must not wait for that
 _PIECE = 1 << 20
 
 
-async def submit(request: Request) -> wire.JobId:
-    """Submit a job; the body is a JobInput."""
-    if "idempotency-key" in request.headers:
-        raise GatewayError(
-            AppCode.UNSUPPORTED,
-            "Idempotency-Key: this gateway does not keep such keys yet; leave the header out, and after a lost "
-            "answer look for the job with GET /jobs.",
-        )
+async def submit(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None, Header(description="1 to 255 printable ASCII characters, given once.")
+    ] = None,
+) -> wire.JobId:
+    """Submit a job; the body is a JobInput.
+
+    The same Idempotency-Key and body within a day return the first job's id; the same key with another body is refused.
+    """
+    keys = request.headers.getlist("idempotency-key")
+    key = None if idempotency_key is None else check_key(keys[0] if len(keys) == 1 else "")
     state = request.app.state
     if not hasattr(state, "submissions"):
         state.submissions = CapacityLimiter(_SUBMISSIONS)
     bodies: Bodies = state.bodies
     async with bodies.read(request, caller_of(request).user) as body:
-        return await to_thread.run_sync(_submit, request, body, limiter=state.submissions)
+        return await to_thread.run_sync(_submit, request, body, key, limiter=state.submissions)
 
 
-def _submit(request: Request, body: bytes) -> wire.JobId:
-    job_id = services_of(request).jobs.submit(caller_of(request), load_json(body))
+def _submit(request: Request, body: bytes, key: str | None) -> wire.JobId:
+    job_id = services_of(request).jobs.submit(caller_of(request), load_json(body), key)
     return wire.JobId(job_id=str(job_id))
 
 
@@ -56,12 +61,30 @@ def jobs(
     after: Time = None,
     before: Time = None,
     limit: Limit = 1000,
+    name: Name = None,
+    label: Labels = None,
+    image: ImageFilter = None,
+    cursor: Cursor = None,
+    shared: Annotated[
+        bool,
+        Query(description="The jobs that others share with the caller, in place of the caller's."),
+    ] = False,
 ) -> wire.Jobs:
-    """List the caller's jobs, the last updated first; `after` is inclusive, `before` exclusive, of the last update."""
+    """List the caller's jobs, the last updated first; `after` is inclusive, `before` exclusive, of the last update.
+
+    With a cursor, by pages: the last submitted first, so that jobs which come or change meanwhile move no page.
+    """
+    narrow = narrowed(name, label, image, cursor, shared=shared)
     found = services_of(request).jobs.list_jobs(
-        caller_of(request), cluster=cluster, state=state, after=after, before=before, limit=limit
+        caller_of(request),
+        cluster=cluster,
+        state=state,
+        after=after,
+        before=before,
+        limit=limit,
+        narrow=narrow,
     )
-    return wire.Jobs(jobs=found)
+    return page(found, limit, narrow)
 
 
 def job(request: Request, job_id: JobId) -> wire.Job:
@@ -100,6 +123,12 @@ def script(request: Request, job_id: JobId) -> wire.Script:
 def cancel(request: Request, job_id: JobId) -> Response:
     """Cancel a job. Asking again is no error; a job that has ended otherwise is 30300 with its state."""
     services_of(request).jobs.cancel(caller_of(request), job_id)
+    return Response(status_code=204)
+
+
+def share(request: Request, job_id: JobId, sharing: Sharing) -> Response:
+    """Let these users and groups read a job, and nobody else but its owner and admins."""
+    services_of(request).jobs.share(caller_of(request), job_id, sharing)
     return Response(status_code=204)
 
 

@@ -25,6 +25,7 @@ from gateway.api.jobs import (
     jobs,
     log,
     script,
+    share,
     status,
     submit,
 )
@@ -85,6 +86,7 @@ ROUTES = (
     Route("GET", "/jobs/{job_id}/script", script, USER, wire.Script),
     Route("GET", "/jobs/{job_id}/log/{number}/{stream}", log, USER),
     Route("PUT", "/jobs/{job_id}/cancel", cancel, USER, status=204),
+    Route("PUT", "/jobs/{job_id}/share", share, USER, status=204),
     Route("GET", "/images", images, USER, wire.Images),
     Route("GET", "/images/{name:path}", image, USER, wire.Image),
     Route("GET", "/refdata", everything, USER, wire.RefdataList),

@@ -8,6 +8,7 @@ import typer
 
 from gateway.cli import admin_job, refdata
 from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
+from gateway.cli.filters import Image, Labels, Name
 from gateway.cli.show import job_list
 from gateway.cli.text import clean, print_json
 
@@ -58,9 +59,20 @@ def approve(
 def jobs(
     user: Annotated[str | None, typer.Option("-u", "--user", help="Only this user's.")] = None,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state of the wire.")] = None,
+    name: Name = None,
+    labels: Labels = None,
+    image: Image = None,
     as_json: AsJson = False,
     socket: Socket = SOCKET,
 ) -> None:
     """List everyone's jobs, the last updated first, 1000 at most."""
     with connect(socket) as client:
-        job_list(client.jobs(user=user, everyone=user is None, state=state), as_json=as_json)
+        found = client.jobs(
+            user=user,
+            everyone=user is None,
+            state=state,
+            name=name,
+            labels=labels or (),
+            image=image,
+        )
+        job_list(found, as_json=as_json)

@@ -9,8 +9,18 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import admin, common, files, refdata, show, tokens
+from gateway.cli import admin, common, files, refdata, sharing, show, tokens
 from gateway.cli.common import SOCKET, AsJson, Socket, UserError, command, connect, examples
+from gateway.cli.filters import (
+    Dependencies,
+    IdempotencyKey,
+    Image,
+    Labels,
+    Name,
+    NewLabels,
+    with_dependencies,
+    with_labels,
+)
 from gateway.cli.jobfile import read_job
 from gateway.cli.refs import job_of, ref_of
 from gateway.cli.text import clean, print_json, table, write_log
@@ -31,6 +41,7 @@ admin.app.add_typer(tokens.admin, name="token")
 app.command(epilog=refdata.EXAMPLES)(refdata.refdata)
 app.command(epilog=files.PUT_EXAMPLES)(files.put)
 app.command(epilog=files.GET_EXAMPLES)(files.get)
+app.command(epilog=sharing.EXAMPLES)(sharing.share)
 
 RefArgument = Annotated[
     str,
@@ -77,6 +88,9 @@ def submit(
         bool, typer.Option("--wait", help="Wait for the job's end; exit code 1 when it fails.")
     ] = False,
     verbose: Verbose = False,
+    labels: NewLabels = None,
+    dependency: Dependencies = None,
+    idempotency_key: IdempotencyKey = None,
     as_json: AsJson = False,
     socket: Socket = SOCKET,
 ) -> None:
@@ -85,9 +99,9 @@ def submit(
     In the file, memory is bytes or has a unit ("2GB", "512MiB"), runtime is seconds, an ISO 8601 duration ("PT1H30M") or
     has Slurm's form ("1:30:00"; "1:30" is minutes and seconds, as in sbatch). Both are of one container.
     """
-    job = read_job(file)
+    job = with_dependencies(with_labels(read_job(file), labels), dependency)
     with connect(socket) as client:
-        job_id = client.submit(job)
+        job_id = client.submit(job, idempotency_key=idempotency_key)
         if as_json and not wait:
             print_json({"job_id": job_id})
         elif not as_json:
@@ -97,7 +111,11 @@ def submit(
             common.leave(finish(client, [job_id], None, as_json=as_json, verbose=verbose))
 
 
-@app.command(epilog=examples("cts jobs", "cts jobs --state error --limit 10", "cts jobs --json"))
+@app.command(
+    epilog=examples(
+        "cts jobs", "cts jobs --state error --limit 10", "cts jobs --label project=soil --json"
+    )
+)
 @command
 def jobs(
     state: Annotated[
@@ -106,12 +124,27 @@ def jobs(
     ] = None,
     cluster: Annotated[str | None, typer.Option(help="Only jobs of this site.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many, 1 to 1000.")] = 100,
+    name: Name = None,
+    labels: Labels = None,
+    image: Image = None,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="The jobs that others share with you.")
+    ] = False,
     as_json: AsJson = False,
     socket: Socket = SOCKET,
 ) -> None:
     """List your jobs, the last updated first."""
     with connect(socket) as client:
-        show.job_list(client.jobs(state=state, cluster=cluster, limit=limit), as_json=as_json)
+        found = client.jobs(
+            state=state,
+            cluster=cluster,
+            limit=limit,
+            name=name,
+            labels=labels or (),
+            image=image,
+            shared=shared,
+        )
+        show.job_list(found, as_json=as_json)
 
 
 @app.command(

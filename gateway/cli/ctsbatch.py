@@ -10,6 +10,13 @@ import typer
 
 from gateway.cli import common
 from gateway.cli.common import SOCKET, Socket, command, connect, examples
+from gateway.cli.filters import (
+    Dependencies,
+    IdempotencyKey,
+    NewLabels,
+    with_dependencies,
+    with_labels,
+)
 from gateway.cli.text import clean
 from gateway.cli.waiting import finish
 from gateway.client import Client
@@ -65,6 +72,9 @@ def ctsbatch(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option("-J", "--job-name", help="The job's name.")] = None,
+    labels: NewLabels = None,
+    dependency: Dependencies = None,
+    idempotency_key: IdempotencyKey = None,
     wait: Annotated[
         bool, typer.Option("-W", "--wait", help="Wait for the end; exit code 1 when the job fails.")
     ] = False,
@@ -86,8 +96,11 @@ def ctsbatch(
         job["runtime"] = _runtime(time)
     if name is not None:
         job["name"] = name
+    job = with_dependencies(with_labels(job, labels), dependency)
     with connect(socket) as client:
-        job_id = client.submit({"cluster": site or _only_site(client), **job})
+        job_id = client.submit(
+            {"cluster": site or _only_site(client), **job}, idempotency_key=idempotency_key
+        )
         typer.echo(clean(job_id if parsable else f"Submitted batch job {job_id}"))
         sys.stdout.flush()
         if wait:

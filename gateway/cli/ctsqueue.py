@@ -10,9 +10,11 @@ import typer
 
 from gateway.cli import common, states
 from gateway.cli.common import SOCKET, AsJson, Socket, UserError, command, connect, examples
+from gateway.cli.filters import Labels
 from gateway.cli.refs import listed, ref_of
 from gateway.cli.show import find
 from gateway.cli.text import duration, print_json, table
+from gateway.cli.waits import why
 from gateway.client import Client
 from gateway.ids import JobRef
 from gateway.wire import Container, JobPreview
@@ -42,12 +44,15 @@ def ctsqueue(
         str | None,
         typer.Option("-t", "--states", help="Only these: PD,R,CG, phases, or all (ended, too)."),
     ] = None,
+    labels: Labels = None,
     noheader: Annotated[bool, typer.Option("-h", "--noheader", help="No line of titles.")] = False,
     as_json: AsJson = False,
     socket: Socket = SOCKET,
 ) -> None:
     """List jobs that have not ended."""
     wanted = states.phases("-t", state) if state is not None else list(states.LIVE)
+    if labels and jobs is not None:
+        raise UserError("--label does not go with -j; give one of them")
     if me and (everyone or users is not None):
         raise UserError("--me does not go with -u or -a; give one of them")
     worst = common.OK
@@ -64,7 +69,7 @@ def ctsqueue(
             found = [
                 job
                 for whose in _whose(client, users, everyone)
-                for job in _listed(client, wanted, *whose)
+                for job in _listed(client, wanted, labels or (), *whose)
             ]
         latest = {job.id: job for job in found if job.phase in wanted}
         found = sorted(latest.values(), key=lambda job: int(job.id))
@@ -103,13 +108,17 @@ def _whose(client: Client, users: str | None, everyone: bool) -> list[tuple[str 
 
 
 def _listed(
-    client: Client, wanted: Sequence[str], user: str | None, everyone: bool
+    client: Client,
+    wanted: Sequence[str],
+    labels: Sequence[str],
+    user: str | None,
+    everyone: bool,
 ) -> list[JobPreview]:
     # State by state and forward: a job that moves on meanwhile is seen twice rather than not at all, and many
     # ended jobs do not push a live one out of the list.
     found: list[JobPreview] = []
     for state in dict.fromkeys(states.PHASES[phase][1] for phase in wanted):
-        some = client.jobs(state=state, limit=_MOST, user=user, everyone=everyone)
+        some = client.jobs(state=state, limit=_MOST, labels=labels, user=user, everyone=everyone)
         if len(some) == _MOST:
             typer.echo(
                 f"warning: only the newest {_MOST} jobs in state {state} are shown", err=True
@@ -132,7 +141,7 @@ def _row(client: Client, job: JobPreview) -> tuple[object, ...]:
         states.code(job.phase),
         _ran(started, ended),
         job.job_input.get("num_containers", 1),
-        _where(nodes, job.reason),
+        _where(nodes, why(job)),
     )
 
 
@@ -150,7 +159,7 @@ def _part(job: JobPreview, container: Container) -> tuple[object, ...]:
         states.code(container.phase),
         _ran(started, ended),
         1,
-        _where(nodes, container.reason or job.reason),
+        _where(nodes, container.reason or why(job)),
     )
 
 

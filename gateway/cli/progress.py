@@ -12,6 +12,7 @@ import typer
 
 from gateway.cli import states
 from gateway.cli.text import clean, duration
+from gateway.cli.waits import why
 from gateway.client import Client, CtsError, GatewayUnreachableError
 from gateway.wire import JobStatus
 
@@ -99,8 +100,8 @@ def line(status: JobStatus, count: tuple[int, int] | None, now: datetime) -> str
         times = [step.time for step in status.transition_times]
         until = times[-1] if status.phase in states.ENDED else now
         parts.append(duration(max(0.0, (until - times[0]).total_seconds())))
-    if status.reason:
-        parts.append(clean(status.reason))
+    if note := why(status):
+        parts.append(clean(note))
     return "  ".join(parts)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from gateway.cli.common import NO_SUCH, UserError
 from gateway.cli.text import duration, fields, local, local_iso, print_json, table
+from gateway.cli.waits import place, why
 from gateway.client import Client
 from gateway.errors import AppCode
 from gateway.ids import PHASES, JobRef
@@ -29,7 +30,7 @@ def job_list(found: Sequence[JobPreview], *, as_json: bool) -> None:
             job.state,
             job.phase,
             local(job.transition_times[-1].time) if job.transition_times else "",
-            job.error or job.reason or "",
+            job.error or why(job),
         )
         for job in found
     ]
@@ -61,10 +62,14 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
         [
             ("Job", job.id),
             ("Name", job.name or ""),
+            ("Labels", _labels(job.job_input.get("labels"))),
             ("User", job.user),
+            ("Shared", _shared(job)),
             ("Site", job.job_input.get("cluster")),
             ("State", f"{job.state} ({job.phase})"),
             ("Reason", job.reason or ""),
+            ("Queue", "" if job.queue_position is None else place(job.queue_position)),
+            ("Expected", local(job.expected_start) if job.expected_start else ""),
             ("Error", job.error or ""),
             ("Image", job.image.name + (f":{job.image.tag}" if job.image.tag else "")),
             ("Digest", job.image.digest),
@@ -96,6 +101,15 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
         ],
     )
     _outputs(job.outputs)
+
+
+def _labels(labels: object) -> str:
+    return ", ".join(f"{k}={v}" for k, v in labels.items()) if isinstance(labels, dict) else ""
+
+
+def _shared(job: Job) -> str:
+    groups = [f"group {name}" for name in job.shared_with.groups]
+    return ", ".join([*job.shared_with.users, *groups])
 
 
 def find(client: Client, ref: JobRef) -> Container:

@@ -19,9 +19,10 @@ def jitter() -> float:
 
 
 class Patience:
-    """How long nobody has answered."""
+    """How long nobody has answered; `most` is in seconds, `SECONDS` where it is not given."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: float | None = None) -> None:
+        self._most = SECONDS if most is None else most
         self._since: float | None = None
 
     def answered(self) -> None:
@@ -33,7 +34,7 @@ class Patience:
         if isinstance(error, CtsError) and error.status != 503:
             raise error
         self._since = self._since or time.monotonic()
-        if time.monotonic() - self._since > SECONDS:
+        if time.monotonic() - self._since > self._most:
             raise error
 
 
@@ -53,3 +54,27 @@ def persist(ask: Callable[[], _T]) -> _T:
             patience.bear(exc)
         time.sleep(pause * jitter())
         pause = min(2.0, pause * 1.5)
+
+
+def until_answered(call: Callable[[], _T], most: float) -> _T:
+    """Make a call that may be made again, until it is answered: an answer may have been lost on its way.
+
+    A first call that did not reach anybody is not made again: nobody is there. `most` is in seconds, `SECONDS` at most.
+
+    Raises
+    ------
+    CtsError, GatewayUnreachableError
+        A refusal, or the last trouble; `sent` says whether any of the calls may have reached the gateway.
+    """
+    patience, pause, sent = Patience(min(SECONDS, most)), 0.1, False
+    while True:
+        try:
+            return call()
+        except GatewayUnreachableError as exc:
+            sent = sent or exc.sent
+            if not sent:
+                raise
+            exc.sent = True
+            patience.bear(exc)
+        time.sleep(pause * jitter())
+        pause = min(2.0, pause * 2)

@@ -100,4 +100,5 @@ class Ender:
             advance_job(session, job, phase, error)
         self._site.clean_wake.set()
         self._site.log_wake.set()
+        self._site.submit_wake.set()  # others may wait for it
         log.info("job.ended", job=job_id, phase=str(phase))

@@ -31,6 +31,7 @@ from gateway.jobs.admission import Admission
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.files import Files
+from gateway.jobs.idempotency import KeyCleaner
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
 from gateway.jobs.tokens import Tokens
@@ -39,6 +40,7 @@ from gateway.reports import acct
 from gateway.s3.client import ObjectStore
 from gateway.slurm.render import template_path
 from gateway.store.db import Database
+from gateway.store.listing import Reader
 
 log = structlog.get_logger()
 
@@ -65,12 +67,15 @@ class Gateway:
         self._stop = threading.Event()
         self.events_wake = threading.Event()
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
+        keys = KeyCleaner(self.database)
+        self.loops.append(Loop("keys", keys.tick, threading.Event(), self._stop))
         jobs = JobService(
             self.database,
             Admission(config, self.database, self.objects, self.registry),
             LogRoad(self.database, self.objects, self.sites),
             self._wake,
             self.trouble,
+            lambda name: self.sites[name].waits if name in self.sites else {},
         )
         public = (
             self.objects if config.s3.public() == config.s3 else ObjectStore(config.s3.public())
@@ -261,4 +266,5 @@ class _Info:
                 refs=refs,
                 limit=limit,
                 accounts=accounts,
+                reader=Reader(caller.user, caller.groups),
             )

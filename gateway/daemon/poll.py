@@ -22,8 +22,10 @@ from gateway.daemon.site import Site
 from gateway.daemon.usage import record_usage
 from gateway.jobs.history import advance_container, follow_containers
 from gateway.jobs.states import Phase
+from gateway.jobs.waits import in_queue
 from gateway.s3.client import ObjectStore
 from gateway.slurm.protocol import TaskRecord, TaskState
+from gateway.slurm.reasons import explain
 from gateway.slurm.states import Meaning, lookup
 from gateway.store import jobs as store
 from gateway.store.db import Database
@@ -79,14 +81,21 @@ class Poller:
             for c in waiting
             if c.slurm_job_id is not None
         }
-        if not placed and not unused:
-            return _IDLE
+        if not placed:
+            self._site.waits = {}
+            if not unused:
+                return _IDLE
         tasks = {(t.slurm_job_id, t.task): t for t in self._site.backend.queue()} if placed else {}
         records: dict[tuple[str, int | None], TaskRecord] | None = None
         if unused or self._wants_accounting(placed, tasks):
             records = self._accounting.records([*jobs, *unused])
         if self._ender.cancel(jobs, placed, tasks, self._why):
             self._quick = 0
+        self._site.waits = in_queue(
+            (container.job_id, tasks[key])
+            for key, container in placed.items()
+            if key in tasks and lookup(tasks[key].state).meaning is Meaning.WAITING
+        )
         self._act({job.id or 0: job for job in jobs}, placed, tasks, records or {})
         self._explain(jobs)
         self._ender.finish()
@@ -263,11 +272,11 @@ def _outcome(container: Container) -> object:
 
 
 def _why_waiting(container: Container, task: TaskState) -> str | None:
-    """Return why a task waits, in Slurm's words; None where it does not, or Slurm does not say."""
+    """Return why a task waits, in words; None where it does not, or Slurm does not say."""
     if lookup(task.state).meaning is not Meaning.WAITING:
         return None
-    reason = task.reason if task.reason not in ("", "None") else None
+    reason = explain(task.reason)
     if Phase.of(container.phase).rank > Phase.PENDING.rank:
         why = f"{task.state}: {reason}" if reason else task.state
         return f"container {container.job_id}_{container.index} was requeued by Slurm ({why})"
-    return f"{task.state}: {reason}" if reason else None
+    return reason

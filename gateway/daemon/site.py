@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import gateway.agent
 from gateway.config import SiteSection
+from gateway.jobs.waits import Wait
 from gateway.slurm.cli import CliBackend
 from gateway.slurm.hands import Hands, LocalHands
 from gateway.slurm.helper import HelperHands
@@ -31,6 +33,9 @@ class Site:
     clean_wake: threading.Event = field(default_factory=threading.Event)
     log_wake: threading.Event = field(default_factory=threading.Event)
     refdata_wake: threading.Event = field(default_factory=threading.Event)
+    waits: Mapping[int, Wait] = field(
+        default_factory=dict
+    )  # by job, as the last look at Slurm has it
     _limits: Limits | None = None
     _agent: str | None = None
 

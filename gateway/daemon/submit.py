@@ -16,6 +16,7 @@ import structlog
 from sqlmodel import Session
 
 from gateway.config import Config
+from gateway.daemon.dependencies import hold
 from gateway.daemon.jobfiles import claim_path, job_name, make_files, script_path
 from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
@@ -69,7 +70,8 @@ class Submitter:
             created = store.created(session, self._site.name)
             held = {each.job_id: each for each in refdata.held(session, self._site.name)}
         self._hold(held.values())
-        for job_id in [number for number in created if number not in held]:
+        waits = hold(self._db, self._site.name)
+        for job_id in [number for number in created if number not in held.keys() | waits]:
             with one_job(job_id, "preparing its submission", self._tell(job_id)):
                 self._prepare(job_id)
         with self._db.read() as session:

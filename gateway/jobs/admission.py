@@ -10,8 +10,10 @@ from gateway.config import Config
 from gateway.errors import AppCode, GatewayError
 from gateway.images.service import ImageRegistry
 from gateway.jobs import access, views
+from gateway.jobs.additions import check_dependencies, keep_additions
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
+from gateway.jobs.idempotency import Once, digest_of
 from gateway.jobs.listing import list_dirs
 from gateway.jobs.model import JobInput, check_site, parse_job_input, refuse_unsupported
 from gateway.jobs.mounts import refdata_mount_point
@@ -47,20 +49,31 @@ class Admission:
         self._objects = objects
         self._images = images
 
-    def admit(self, caller: Caller, body: object) -> Job:
-        """Check a request whole and store it as a job.
+    def admit(self, caller: Caller, body: object, key: str | None = None) -> Job:
+        """Check a request whole and store it as a job; return the job that the same request with that key made before.
 
         Raises
         ------
         GatewayError
             Whatever rule it breaks first.
         """
+        once = None if key is None else Once(caller.user, key, digest_of(body))
+        if once is not None:
+            with self._db.read() as session:
+                before = once.before(session)
+            if before is not None:
+                return before
         checked = self.check(caller, body)
         job = new_job(caller, checked)
         with self._db.write() as session:
+            if once is not None and (before := once.before(session)) is not None:
+                return before
             session.add(job)
             session.flush()
             job_id = job.id or 0
+            if once is not None:
+                once.keep(session, job_id)
+            keep_additions(session, job, checked.asked)
             session.add(Transition(job_id=job_id, phase=str(Phase.CREATED), time=job.created))
             if checked.image.refdata_id is not None:
                 session.add(JobRefdata(job_id=job_id, refdata_id=checked.image.refdata_id))
@@ -91,6 +104,8 @@ class Admission:
             )
         refuse_unsupported(asked)
         check_site(asked, asked.cluster, site)
+        with self._db.read() as session:
+            check_dependencies(session, caller.user, asked)
         for path in _read(asked):
             access.require(self._config.path_rules, caller, path, "read")
         access.require(self._config.path_rules, caller, asked.output_dir, "write")
@@ -123,6 +138,7 @@ def new_job(caller: Caller, checked: Checked) -> Job:
     return Job(
         user=caller.user,
         name=asked.name,
+        image_name=image.name,
         site=asked.cluster,
         phase=str(Phase.CREATED),
         created=time,

@@ -22,6 +22,16 @@ def advance_job(session: Session, job: Job, phase: Phase, detail: str | None = N
     return True
 
 
+def end_unrun(session: Session, job: Job, message: str) -> None:
+    """End a job in error of which Slurm never got anything; `message` follows "container 12_0" and "The job" in sentences."""
+    for container in store.containers(session, job.id or 0):
+        if advance_container(session, container, Phase.ERROR, message):
+            container.error = message
+    error = f"The job {message}."
+    job.output_file_count, job.error = 0, error
+    advance_job(session, job, Phase.ERROR, error)
+
+
 def advance_container(
     session: Session, container: Container, phase: Phase, detail: str | None = None
 ) -> bool:

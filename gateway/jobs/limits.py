@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # Fields that are checked but not run yet, and what does the work until then.
 _NOT_YET = {
-    "labels": "leave them out and use name",
-    "depends_on": "submit the job when the other one has ended",
     "skip_existing": "list only the files that are still to do",
     "gpus": "use cpus",
     "partition": "the site's own is used; leave it out",
@@ -102,8 +100,6 @@ def refuse_unsupported(job: JobInput) -> None:
     for field, instead in _NOT_YET.items():
         if getattr(job, field):
             _unsupported(field, instead)
-    if job.share_with is not None and (job.share_with.users or job.share_with.groups):
-        _unsupported("share_with", "only you and admins can read the job; leave it out")
 
 
 def _unsupported(field: str, instead: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, TypeVar
@@ -15,9 +15,13 @@ from gateway.jobs import views
 from gateway.jobs.admission import Admission
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
+from gateway.jobs.filters import EVERYTHING, Narrow
 from gateway.jobs.history import advance_container, advance_job
+from gateway.jobs.parts import Sharing
 from gateway.jobs.states import Phase, phases_of_wire
+from gateway.jobs.waits import Wait
 from gateway.store import jobs as store
+from gateway.store import listing
 from gateway.store.db import Database
 from gateway.store.tables import Container, Job
 
@@ -45,7 +49,8 @@ class LogReader(Protocol):
 class JobService:
     """Jobs as the API offers them.
 
-    `wake(site)` is called when there is something new to do; `trouble(site)` says why a site holds its jobs, if it does.
+    `wake(site)` is called when there is something new to do; `trouble(site)` says why a site holds its jobs, if it does;
+    `waits(site)` says where jobs stand in its Slurm's queue.
     """
 
     def __init__(
@@ -55,22 +60,24 @@ class JobService:
         logs: LogReader,
         wake: Callable[[str], None],
         trouble: Callable[[str], str | None] = lambda _: None,
+        waits: Callable[[str], Mapping[int, Wait]] = lambda _: {},
     ) -> None:
         self._db = database
         self._admission = admission
         self._logs = logs
         self._wake = wake
         self._trouble = trouble
+        self._waits = waits
 
-    def submit(self, caller: Caller, body: object) -> int:
-        """Take a job in; returns its id.
+    def submit(self, caller: Caller, body: object, key: str | None = None) -> int:
+        """Take a job in; returns its id, or that of the job which the same request made that had this key.
 
         Raises
         ------
         GatewayError
             Whatever rule it breaks first.
         """
-        job = self._admission.admit(caller, body)
+        job = self._admission.admit(caller, body, key)
         self._wake(job.site)
         return job.id or 0
 
@@ -85,66 +92,80 @@ class JobService:
         limit: int,
         user: str | None = None,
         everyone: bool = False,
+        narrow: Narrow = EVERYTHING,
     ) -> list[wire.JobPreview]:
-        """List the caller's jobs, the last updated first; an admin may ask for another's or everyone's."""
-        whose = caller.user
+        """List the caller's jobs, or those that others share with the caller; an admin may ask for another's or everyone's.
+
+        The last updated come first; with a cursor, the last submitted.
+        """
+        whose: str | None = caller.user
         if caller.admin and (everyone or user is not None):
-            whose = user or ""
-        phases = [str(phase) for phase in phases_of_wire(state)] if state is not None else None
+            whose = user
+        if narrow.shared:
+            whose = None
+        wanted = listing.Filter(
+            user=whose,
+            site=cluster,
+            phases=None if state is None else [str(phase) for phase in phases_of_wire(state)],
+            after=after,
+            before=before,
+            name=narrow.name,
+            labels=narrow.labels,
+            image=narrow.image,
+            shared_with=_reader(caller) if narrow.shared else None,
+        )
         with self._db.read() as session:
-            rows = store.listed(
-                session,
-                user=whose or None,
-                site=cluster,
-                phases=phases,
-                after=after,
-                before=before,
-                limit=limit,
-            )
+            rows = listing.listed(session, wanted, limit, narrow.cursor)
             found = views.previews(session, rows)
         return [self._explained(row, view) for row, view in zip(rows, found, strict=True)]
 
     def job(self, caller: Caller, job_id: int) -> wire.Job:
         """Return one job."""
         with self._db.read() as session:
-            job = self._mine(session, caller, job_id)
+            job = self._readable(session, caller, job_id)
             return self._explained(job, views.full(session, job))
 
     def status(self, caller: Caller, job_id: int) -> wire.JobStatus:
         """Return the state of one job."""
         with self._db.read() as session:
-            job = self._mine(session, caller, job_id)
+            job = self._readable(session, caller, job_id)
             return self._explained(job, views.status(session, job))
 
     def _explained(self, job: Job, status: Status) -> Status:
-        """Say of a job that has not ended what holds its whole site."""
+        """Say of a job that has not ended what holds its whole site, else where it stands in Slurm's queue."""
+        phase = Phase.of(job.phase)
         trouble = self._trouble(job.site)
-        if trouble is not None and not Phase.of(job.phase).terminal:
+        if trouble is not None and not phase.terminal:
             status.reason = f"the site {job.site} does not answer as it should: {trouble}"
+        elif not phase.terminal and phase is not Phase.CANCELING:
+            wait = self._waits(job.site).get(job.id or 0)
+            if wait is not None:
+                status.queue_position = wait.position
+                status.expected_start = wait.expected_start
         return status
 
     def exit_codes(self, caller: Caller, job_id: int) -> list[int | None]:
         """Return the exit code of each container, None where there is none."""
         with self._db.read() as session:
-            self._mine(session, caller, job_id)
+            self._readable(session, caller, job_id)
             return [row.exit_code for row in store.containers(session, job_id)]
 
     def containers(self, caller: Caller, job_id: int) -> list[wire.Container]:
         """Return the containers of a job."""
         with self._db.read() as session:
-            self._mine(session, caller, job_id)
+            self._readable(session, caller, job_id)
             return views.containers(session, job_id)
 
     def container(self, caller: Caller, job_id: int, number: int) -> wire.Container:
         """Return one container of a job."""
         with self._db.read() as session:
-            self._mine(session, caller, job_id)
+            self._readable(session, caller, job_id)
             return views.container(session, self._container(session, job_id, number))
 
     def script(self, caller: Caller, job_id: int) -> list[str]:
         """Return the batch scripts that were submitted for a job."""
         with self._db.read() as session:
-            self._mine(session, caller, job_id)
+            self._readable(session, caller, job_id)
             return [
                 row.script for row in store.submissions(session, job_id) if row.script is not None
             ]
@@ -152,7 +173,7 @@ class JobService:
     def cancel(self, caller: Caller, job_id: int) -> None:
         """Ask for a job's end; asking again is no error, and a job that has ended is INVALID_JOB_STATE."""
         with self._db.write() as session:
-            job = self._mine(session, caller, job_id)
+            job = self._owned(session, caller, job_id)
             phase = Phase.of(job.phase)
             if phase.terminal and phase is not Phase.CANCELED:
                 raise GatewayError(
@@ -167,6 +188,14 @@ class JobService:
                 audit(session, caller, "job.cancel", str(job_id), "ok")
             site = job.site
         self._wake(site)
+
+    def share(self, caller: Caller, job_id: int, sharing: Sharing) -> None:
+        """Let these users and groups read a job, and nobody else."""
+        with self._db.write() as session:
+            self._owned(session, caller, job_id)
+            listing.share(session, job_id, sharing.users, sharing.groups)
+            names = [f"user {n}" for n in sharing.users] + [f"group {n}" for n in sharing.groups]
+            audit(session, caller, "job.share", str(job_id), ", ".join(names) or "nobody")
 
     def log(
         self,
@@ -185,7 +214,7 @@ class JobService:
             NO_SUCH_JOB, NO_SUCH_SUBJOB, NO_LOGS.
         """
         with self._db.read() as session:
-            job = self._mine(session, caller, job_id)
+            job = self._readable(session, caller, job_id)
             container = self._container(session, job_id, number)
         found = self._logs(job.site, job_id, number, stream, seek, length)
         if found is None:
@@ -195,10 +224,25 @@ class JobService:
             )
         return LogSlice(found[0], found[1], Phase.of(container.phase).terminal)
 
+    @classmethod
+    def _owned(cls, session: Session, caller: Caller, job_id: int) -> Job:
+        """Return a job that the caller may change: one's own, or any for an admin."""
+        job = cls._readable(session, caller, job_id)
+        if job.user != caller.user and not caller.admin:
+            raise GatewayError(
+                AppCode.UNAUTHORIZED,
+                f"Job {job_id} is {job.user}'s, who shares it with you to read; only {job.user} may change it.",
+            )
+        return job
+
     @staticmethod
-    def _mine(session: Session, caller: Caller, job_id: int) -> Job:
+    def _readable(session: Session, caller: Caller, job_id: int) -> Job:
         job = store.get(session, job_id) if job_id < 1 << 62 else None
-        if job is None or (job.user != caller.user and not caller.admin):
+        if job is None or (
+            job.user != caller.user
+            and not caller.admin
+            and not listing.may_read(session, job_id, _reader(caller))
+        ):
             raise GatewayError(
                 AppCode.NO_SUCH_JOB, f"There is no job {job_id} of yours; list yours with: cts jobs"
             )
@@ -213,3 +257,7 @@ class JobService:
                 f"Job {job_id} has no container {number}; they count from 0.",
             )
         return row
+
+
+def _reader(caller: Caller) -> listing.Reader:
+    return listing.Reader(caller.user, caller.groups)

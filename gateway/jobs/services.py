@@ -11,14 +11,19 @@ from gateway import wire
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
 from gateway.jobs.files import Announced
+from gateway.jobs.filters import EVERYTHING, Narrow
+from gateway.jobs.parts import Sharing
 from gateway.jobs.service import LogSlice
 
 
 class JobService(Protocol):
     """What callers do with jobs. All but `submit` and `list_jobs` raise NO_SUCH_JOB for a job that is not theirs."""
 
-    def submit(self, caller: Caller, body: object) -> int:
-        """Check a parsed JobInput whole and store it; returns the job's id."""
+    def submit(self, caller: Caller, body: object, key: str | None = None) -> int:
+        """Check a parsed JobInput whole and store it; returns the job's id.
+
+        The same `key` and body within a day return the first job's; ILLEGAL_PARAMETER for another body.
+        """
 
     def list_jobs(
         self,
@@ -31,6 +36,7 @@ class JobService(Protocol):
         limit: int,
         user: str | None = None,
         everyone: bool = False,
+        narrow: Narrow = EVERYTHING,
     ) -> list[wire.JobPreview]:
         """List the caller's jobs, the last updated first; `user` and `everyone` are for admins."""
 
@@ -54,6 +60,9 @@ class JobService(Protocol):
 
     def cancel(self, caller: Caller, job_id: int) -> None:
         """Ask for a job's end; INVALID_JOB_STATE where it has ended already."""
+
+    def share(self, caller: Caller, job_id: int, sharing: Sharing) -> None:
+        """Say who else may read a job; UNAUTHORIZED for who may only read it."""
 
     def log(
         self,

@@ -10,6 +10,7 @@ from sqlmodel import Session
 from gateway import wire
 from gateway.jobs.states import Phase
 from gateway.store import jobs as store
+from gateway.store import listing
 from gateway.store.tables import (
     Container,
     Image,
@@ -82,6 +83,7 @@ def full(session: Session, job: Job) -> wire.Job:
     return wire.Job(
         **body,
         outputs=[output(row) for row in store.outputs(session, job.id or 0) if row.verified],
+        shared_with=_shared_with(session, job.id or 0),
         listed_files=[wire.ListedFile(**_file(None, row)) for row in listed],
     )
 
@@ -101,6 +103,13 @@ def _file(given: Any, row: InputFile) -> dict[str, Any]:
 def submission(row: Submission) -> wire.Submission:
     """One Slurm submission."""
     return wire.Submission(**row.model_dump(include=set(wire.Submission.model_fields)))
+
+
+def _shared_with(session: Session, job_id: int) -> wire.Sharing:
+    names: dict[str, list[str]] = {"user": [], "group": []}
+    for each in listing.shares(session, job_id):
+        names[each.kind].append(each.name)
+    return wire.Sharing(users=names["user"], groups=names["group"])
 
 
 def output(row: OutputFile) -> wire.Output:

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, or_, select
 from gateway import wire
 from gateway.ids import JobRef
 from gateway.store import jobs as store
+from gateway.store import listing
 from gateway.store.tables import Container, InputFile, Job, OutputFile
 
 _PHASES = ("stage-in", "run", "stage-out")
@@ -28,6 +29,7 @@ def rows(
     refs: Sequence[JobRef],
     limit: int,
     accounts: dict[str, str | None],
+    reader: listing.Reader | None = None,
 ) -> list[wire.AcctRow]:
     """Return rows of jobs that were there between two times, each job's followed by its containers' and phases'.
 
@@ -41,10 +43,13 @@ def rows(
         Jobs, containers or phases wanted; empty for all.
     accounts
         The Slurm account of each site.
+    reader
+        Of the jobs that are named, those that are shared with this one are there, too.
     """
     query = select(Job)
     if user is not None:
-        query = query.where(Job.user == user)
+        mine = col(Job.user) == user
+        query = query.where(or_(mine, listing.shared(reader)) if refs and reader else mine)
     if refs:
         query = query.where(store.among(col(Job.id), {ref.job_id for ref in refs}))
     if start is not None:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from gateway.slurm.protocol import Limits, StepRecord, TaskRecord, TaskState
 
 # Free text comes last, so that a | in it does no harm.
-SQUEUE_FORMAT = "%A|%F|%K|%T|%N|%r|%k"
+SQUEUE_FORMAT = "%A|%F|%K|%T|%N|%Q|%S|%r|%k"
+_SQUEUE_FIELDS = 9
 SACCT_FIELDS = (
     "JobID",
     "State",
@@ -47,18 +48,17 @@ def parse_squeue(text: str) -> list[TaskState]:
     """Read lines of `SQUEUE_FORMAT` (with `-r`: one array task a line). Lines of another form are left out."""
     tasks = []
     for line in text.split("\n"):
-        fields = [value.strip() for value in line.split("|", 6)]
-        if len(fields) != 7:
+        fields = [value.strip() for value in line.split("|", _SQUEUE_FIELDS - 1)]
+        if len(fields) != _SQUEUE_FIELDS:
             continue
-        single, array, index, state, node, reason, comment = fields
+        single, array, index, state, node, priority, start, reason, comment = fields
         if not (_WHOLE.fullmatch(single) and _WHOLE.fullmatch(array)):
             continue
         indexes = _indexes(index.partition("%")[0].strip("[]"))
         tag = "" if comment == "(null)" else comment
-        if indexes is None:
-            tasks.append(TaskState(single, None, tag, state, reason, node))
-        else:
-            tasks += [TaskState(array, task, tag, state, reason, node) for task in indexes]
+        number, among = (single, [None]) if indexes is None else (array, indexes)
+        times = _whole(priority), _when(start)
+        tasks += [TaskState(number, task, tag, state, reason, node, *times) for task in among]
     return tasks
 
 

@@ -20,7 +20,10 @@ class SubmitLaterError(SiteError):
 
 @dataclass(frozen=True)
 class TaskState:
-    """One array task, as squeue shows it. Times are UTC; `reason` is Slurm's word for why it waits."""
+    """One array task, as squeue shows it. Times are UTC; `reason` is Slurm's word for why it waits.
+
+    `priority` is Slurm's, `start` when it began or, of one that waits, when Slurm expects it to.
+    """
 
     slurm_job_id: str
     task: int | None
@@ -28,6 +31,8 @@ class TaskState:
     state: str
     reason: str
     node: str
+    priority: int = 0
+    start: datetime | None = None
 
 
 @dataclass(frozen=True)

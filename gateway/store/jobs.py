@@ -38,33 +38,6 @@ def get(session: Session, job_id: int) -> Job | None:
     return session.get(Job, job_id)
 
 
-def listed(
-    session: Session,
-    *,
-    user: str | None,
-    site: str | None,
-    phases: Sequence[str] | None,
-    after: datetime | None,
-    before: datetime | None,
-    limit: int,
-) -> list[Job]:
-    """Return jobs, the last updated first; `after` is inclusive, `before` exclusive, of the last update."""
-    query = select(Job)
-    if user is not None:
-        query = query.where(Job.user == user)
-    if site is not None:
-        query = query.where(Job.site == site)
-    if phases is not None:
-        query = query.where(col(Job.phase).in_(phases))
-    if after is not None:
-        query = query.where(Job.updated >= after)
-    if before is not None:
-        query = query.where(Job.updated < before)
-    return list(
-        session.exec(query.order_by(col(Job.updated).desc(), col(Job.id).desc()).limit(limit))
-    )
-
-
 def created(session: Session, site: str) -> list[int]:
     """Return the ids of the jobs of a site that nothing was done with yet, oldest first."""
     query = select(Job.id).where(Job.site == site, Job.phase == "created").order_by(col(Job.id))

@@ -79,6 +79,9 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         Index("ix_job_user_updated", "user", "updated"),
         Index("ix_job_site_phase", "site", "phase"),
+        Index("ix_job_user_id", "user", "id"),
+        Index("ix_job_user_name", "user", "name", "id"),
+        Index("ix_job_user_image", "user", "image_name", "id"),
         {"sqlite_autoincrement": True},
     )
 
@@ -87,6 +90,7 @@ class Job(SQLModel, table=True):
     )
     user: str
     name: str | None = None
+    image_name: str | None = None  # of `image`, for queries
     site: str
     phase: str
     created: datetime = Field(sa_column=_time(nullable=False))
@@ -117,6 +121,54 @@ class Job(SQLModel, table=True):
     logs_stored: datetime | None = Field(default=None, sa_column=_time())
     logs_cleaned: bool = False
     admin_meta: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class JobLabel(SQLModel, table=True):
+    """A label of a job; `user` is the job's, so that a list of one user's jobs by a label reads no others'."""
+
+    __tablename__ = "job_label"
+    __table_args__ = (
+        Index("ix_job_label_user_key", "user", "key", "job_id"),
+        Index("ix_job_label_user_value", "user", "key", "value", "job_id"),
+    )
+
+    job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    key: str = Field(primary_key=True)
+    user: str
+    value: str
+
+
+class JobShare(SQLModel, table=True):
+    """Somebody who may read a job of another's: a `user`, or all of a `group`."""
+
+    __tablename__ = "job_share"
+    __table_args__ = (Index("ix_job_share_name", "kind", "name", "job_id"),)
+
+    job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    kind: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+
+
+class JobDependency(SQLModel, table=True):
+    """Another job of the same user that must have ended (`afterany`), or ended well (`afterok`), before a job is submitted."""
+
+    __tablename__ = "job_dependency"
+
+    job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    on_job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    condition: str = Field(primary_key=True)
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """The job that a request with this key made; `digest` is the SHA-256 of the request."""
+
+    __tablename__ = "idempotency_key"
+
+    user: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    digest: str
+    job_id: int = Field(sa_column=Column(BigInteger, nullable=False))
+    created: datetime = Field(sa_column=Column(UtcDateTime(), nullable=False, index=True))
 
 
 class Transition(SQLModel, table=True):

@@ -17,6 +17,7 @@ _BODIES: dict[str, Any] = {
     },
     "POST /files/read": {"files": ["data/a.txt"]},
     "PUT /admin/jobs/{job_id}/meta": {"set_fields": {"ticket": "HPC-77"}},
+    "PUT /jobs/{job_id}/share": {"users": ["bob"]},
 }
 
 

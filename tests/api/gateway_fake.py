@@ -37,7 +37,8 @@ from gateway.errors import AppCode, GatewayError
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
 from gateway.jobs.files import Announced
-from gateway.jobs.model import parse_job_input
+from gateway.jobs.filters import EVERYTHING, Narrow
+from gateway.jobs.model import Sharing, parse_job_input
 from gateway.jobs.service import LogSlice
 from gateway.jobs.services import FileService, Services
 from gateway.jobs.states import Phase
@@ -84,6 +85,8 @@ class FakeJob:
     logs: dict[tuple[int, str], bytes] = field(default_factory=dict)
     error: str | None = None
     reason: str | None = None
+    position: int | None = None
+    expected: datetime | None = None
     name: str | None = None
     times: dict[int, dict[str, list[str | None]]] = field(default_factory=dict)
     phases: dict[int, str] = field(default_factory=dict)
@@ -111,6 +114,8 @@ class FakeJobs:
         self.hold: threading.Event | None = None
         self.ends: str | None = None  # the phase that a submitted job is in at once
         self.asked: Counter[int] = Counter()  # status of a job
+        self.keys: list[str | None] = []  # that came with submissions
+        self.shared: list[tuple[int, Sharing]] = []
         self._ids = itertools.count(1)
 
     def add(self, user: str = ME, phase: str = "created", **fields: Any) -> int:
@@ -125,8 +130,9 @@ class FakeJobs:
             job.to(phase)
         return number
 
-    def submit(self, caller: Caller, body: object) -> int:
+    def submit(self, caller: Caller, body: object, key: str | None = None) -> int:
         self._called("submit", body)
+        self.keys.append(key)
         if self.hold is not None:
             assert self.hold.wait(30)
         parse_job_input(body)
@@ -144,6 +150,7 @@ class FakeJobs:
         limit: int,
         user: str | None = None,
         everyone: bool = False,
+        narrow: Narrow = EVERYTHING,
     ) -> list[wire.JobPreview]:
         self._called(
             "list_jobs",
@@ -155,6 +162,7 @@ class FakeJobs:
                 "limit": limit,
                 "user": user,
                 "everyone": everyone,
+                "narrow": narrow,
             },
         )
         whose = None if everyone else user or caller.user
@@ -164,7 +172,12 @@ class FakeJobs:
             if whose in (None, row.user)
             and state in (None, phase_wire(row.phase))
             and cluster in (None, row.body["cluster"])
+            and narrow.name in (None, row.name)
+            and not narrow.shared
         ]
+        if narrow.cursor is not None:
+            below = [j for j in found if not narrow.cursor or int(j.id) < narrow.cursor]
+            return sorted(below, key=lambda j: int(j.id), reverse=True)[:limit]
         return sorted(found, key=lambda j: (j.transition_times[-1].time, int(j.id)), reverse=True)[
             :limit
         ]
@@ -220,6 +233,10 @@ class FakeJobs:
             )
         row.to("canceling")
 
+    def share(self, caller: Caller, job_id: int, sharing: Sharing) -> None:
+        self._mine(caller, job_id)
+        self.shared.append((job_id, sharing))
+
     def log(
         self,
         caller: Caller,
@@ -262,6 +279,8 @@ class FakeJobs:
             state=phase_wire(row.phase),
             phase=row.phase,
             reason=row.reason,
+            queue_position=row.position,
+            expected_start=row.expected,
             transition_times=times,
             name=row.name,
             job_input=given,

@@ -68,8 +68,12 @@ def _check(answer: object, status: int, appcode: int | None) -> dict[str, object
         ("GET", "/jobs?before=0001-01-01T00:00:00%2B14:00", 400, 30001),
         ("GET", "/jobs?limit=5&limit=6", 400, 30001),
         ("GET", "/jobs?user=bob", 400, 100000),
-        ("GET", "/jobs?label=a", 400, 100000),
-        ("GET", "/jobs?cursor=a", 400, 100000),
+        ("GET", "/jobs?label=-a", 400, 30001),
+        ("GET", "/jobs?label=" + "&label=".join(f"l{n}" for n in range(65)), 400, 30001),
+        ("GET", "/jobs?cursor=a", 400, 30010),
+        ("GET", "/jobs?image=a:b:c", 400, 30040),
+        ("GET", "/jobs?name=a&name=b", 400, 30001),
+        ("GET", "/admin/jobs?shared=true", 403, 20000),
         ("GET", "/jobs/1?limit=5", 400, 100000),
         ("POST", "/jobs?dry_run=true", 400, 100000),
         ("GET", "/refdata?x=1", 400, 30001),
@@ -157,9 +161,20 @@ def test_a_405_lists_what_is_allowed(fake: FakeGateway) -> None:
     assert fake.http.get("/jobs/1/cancel").headers["allow"] == "PUT"
 
 
-def test_an_idempotency_key_is_refused_as_long_as_it_would_not_be_kept(fake: FakeGateway) -> None:
-    _check(fake.http.post("/jobs", json=JOB, headers={"Idempotency-Key": "k"}), 400, 100000)
+@pytest.mark.parametrize("keys", [[""], ["k" * 256], ["a\tb"], ["\u00e9"], ["a", "b"]])
+def test_an_idempotency_key_is_one_of_1_to_255_printable_characters(
+    fake: FakeGateway, keys: list[str]
+) -> None:
+    headers = [(b"Idempotency-Key", key.encode("latin-1")) for key in keys]
+    _check(fake.http.post("/jobs", json=JOB, headers=headers), 400, 30001)
     assert fake.jobs.calls == []
+
+
+def test_an_idempotency_key_reaches_the_service(fake: FakeGateway) -> None:
+    for key in ("k", "a b" + "~" * 252):
+        fake.http.post("/jobs", json=JOB, headers={"Idempotency-Key": key})
+    fake.http.post("/jobs", json=JOB)
+    assert fake.jobs.keys == ["k", "a b" + "~" * 252, None]
 
 
 def test_a_body_that_is_too_large_is_413_whether_it_says_so_or_not(fake: FakeGateway) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from gateway.api.routes import ROUTES
 from gateway.config import RolesSection
+from gateway.jobs.filters import EVERYTHING, Narrow
+from gateway.jobs.model import Sharing
 from tests.api.gateway_fake import JOB, ME, FakeGateway
 
 
@@ -48,7 +50,7 @@ def test_the_kernel_says_who_asks_and_another_user_sees_nothing_of_my_jobs(
     assert fake.http.get("/whoami").json()["user"] == ME
     assert as_uid(fake, 65534, "/whoami")["user"] == "nobody"
     assert as_uid(fake, 65534, f"/jobs/{job}")["error"]["appcode"] == 40040
-    assert as_uid(fake, 65534, "/jobs") == {"jobs": []}
+    assert as_uid(fake, 65534, "/jobs") == {"jobs": [], "next": None}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
@@ -97,7 +99,48 @@ def test_filters_of_lists_reach_the_service(fake: FakeGateway) -> None:
         "limit": 7,
         "user": None,
         "everyone": False,
+        "narrow": EVERYTHING,
     }
+
+
+def test_what_narrows_a_list_down_reaches_the_service(fake: FakeGateway) -> None:
+    fake.http.get(
+        "/jobs?name=a%20b&label=x&label=y=1=2&label=z=&image=tool&cursor=start&shared=true"
+    )
+    narrow = fake.jobs.calls[-1][1]["narrow"]
+    labels = (("x", None), ("y", "1=2"), ("z", ""))
+    assert narrow == Narrow("a b", labels, ("docker.io/library/tool", None, None), 0, True)
+    for text, image in (
+        ("tool:latest", ("docker.io/library/tool", "latest", None)),
+        ("x.org/tool:1", ("x.org/tool", "1", None)),
+        (f"tool@sha256:{'a' * 64}", ("docker.io/library/tool", None, "sha256:" + "a" * 64)),
+    ):
+        fake.http.get("/jobs", params={"image": text})
+        assert fake.jobs.calls[-1][1]["narrow"].image == image
+
+
+def test_a_list_by_pages_says_where_to_go_on_and_one_without_a_cursor_is_as_ever(
+    fake: FakeGateway,
+) -> None:
+    for _ in range(5):
+        fake.jobs.add()
+    assert fake.http.get("/jobs?limit=2").json()["next"] is None
+    seen, cursor = [], "start"
+    while cursor:
+        found = fake.http.get(f"/jobs?limit=2&cursor={cursor}").json()
+        seen.append([job["id"] for job in found["jobs"]])
+        cursor = found["next"]
+    assert seen == [["5", "4"], ["3", "2"], ["1"]]
+
+
+def test_who_else_may_read_a_job_is_replaced_whole(fake: FakeGateway) -> None:
+    fake.jobs.add()
+    answer = fake.http.put("/jobs/1/share", json={"users": ["bob"], "groups": ["lab"]})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert fake.http.put("/jobs/1/share", json={}).status_code == 204
+    assert fake.jobs.shared == [(1, Sharing(users=("bob",), groups=("lab",))), (1, Sharing())]
+    for wrong in ({"user": ["bob"]}, {"users": ["a b"]}, {"groups": ["g"] * 101}):
+        assert fake.http.put("/jobs/1/share", json=wrong).json()["error"]["appcode"] == 30010
 
 
 def test_admins_list_everyones_jobs_or_one_users(fake_admin: FakeGateway) -> None:
@@ -110,7 +153,7 @@ def test_admins_list_everyones_jobs_or_one_users(fake_admin: FakeGateway) -> Non
     assert {j["user"] for j in fake_admin.http.get("/admin/jobs?user=bob").json()["jobs"]} == {
         "bob"
     }
-    assert fake_admin.http.get("/jobs").json() == {"jobs": []}
+    assert fake_admin.http.get("/jobs").json() == {"jobs": [], "next": None}
 
 
 @pytest.mark.parametrize(

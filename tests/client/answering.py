@@ -11,10 +11,10 @@ from pathlib import Path
 
 
 @contextmanager
-def answering(*answers: bytes) -> Iterator[str]:
+def answering(*answers: bytes, seen: list[bytes] | None = None) -> Iterator[str]:
     """Serve on a socket whose path is given: the first connection gets the first answer, the last one serves for the rest.
 
-    An empty answer closes the connection without a word.
+    An empty answer closes the connection without a word. `seen` gets what each asked.
     """
     with (
         tempfile.TemporaryDirectory(prefix="cts-raw-") as directory,
@@ -30,7 +30,9 @@ def answering(*answers: bytes) -> Iterator[str]:
                 while True:
                     line, _ = server.accept()
                     with line, suppress(OSError):
-                        line.recv(1 << 20)
+                        asked = line.recv(1 << 20)
+                        if seen is not None:
+                            seen.append(asked)
                         line.sendall(left.pop(0) if len(left) > 1 else left[0])
 
         thread = threading.Thread(target=serve, daemon=True)

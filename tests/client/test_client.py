@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -55,7 +56,9 @@ def test_a_refusal_has_the_status_the_code_the_details_and_the_request(
     error = caught.value
     assert (error.status, error.appcode) == (400, 30010)
     assert error.details[0].loc == ["cpu"]
-    assert error.request_id in {line["request_id"] for line in fake.log.events("api.request")}
+    until(
+        lambda: error.request_id in {line["request_id"] for line in fake.log.events("api.request")}
+    )
 
 
 @pytest.mark.parametrize("job", [{"a": float("nan")}, {"a": {1}}, {"a": object()}, {"a": b"x"}])
@@ -143,8 +146,46 @@ def test_a_submission_that_got_no_answer_may_have_been_made_and_says_so() -> Non
         answering(b"") as path,
         pytest.raises(GatewayUnreachableError, match="may have been submitted") as caught,
     ):
-        Client(path).submit(JOB)
+        Client(path, timeout=0.3).submit(JOB)
     assert caught.value.sent
+
+
+def test_a_submission_whose_answer_was_lost_is_sent_again_with_the_same_key() -> None:
+    good = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"job_id": "7"}'
+    seen: list[bytes] = []
+    with answering(b"", b"", good, seen=seen) as path:
+        assert Client(path).submit(JOB) == "7"
+    keys = [re.findall(rb"(?i)\r\nidempotency-key: ([0-9a-f]{32})\r\n", asked) for asked in seen]
+    assert len(keys) == 3
+    assert keys[0] == keys[1] == keys[2] != []
+    seen.clear()
+    with answering(good, seen=seen) as path:
+        Client(path).submit(JOB, idempotency_key="my key")
+    assert b"my key\r\n" in seen[0]
+
+
+def test_a_key_that_no_header_can_have_is_refused_without_asking(
+    fake: FakeGateway, client: Client
+) -> None:
+    for key in ("a\nb", "\u00e9"):
+        with pytest.raises(CtsError, match="printable ASCII") as caught:
+            client.submit(JOB, idempotency_key=key)
+        assert caught.value.appcode == 30001
+    with pytest.raises(CtsError) as caught:
+        client.submit(JOB, idempotency_key="k" * 256)
+    assert caught.value.appcode == 30001
+    assert fake.jobs.calls == []
+
+
+def test_all_jobs_come_page_by_page(fake: FakeGateway, client: Client) -> None:
+    for _ in range(7):
+        fake.jobs.add()
+    fake.jobs.add("bob")
+    found = client.iter_jobs(page=3, labels=["a", "b=c"])
+    assert [job.id for job in found] == ["7", "6", "5", "4", "3", "2", "1"]
+    asked = [what["narrow"] for name, what in fake.jobs.calls if name == "list_jobs"]
+    assert [narrow.cursor for narrow in asked] == [0, 5, 2]
+    assert asked[0].labels == (("a", None), ("b", "c"))
 
 
 def test_what_only_reads_is_asked_again_when_a_kept_connection_was_closed() -> None:

@@ -33,7 +33,7 @@ def test_an_answer_is_a_file_for_its_container_alone_at_the_place_of_the_protoco
 def test_a_phase_moves_its_container_and_its_job_and_names_the_node(world: World) -> None:
     number, _ = world.submit(2)
     world.poll()
-    assert world.job(number).reason == "PENDING: Priority"
+    assert world.job(number).reason == "waits behind jobs of higher priority (Priority)"
     world.letter(number, "phase", 1, phase="run", host="n2", time="2026-11-24T06:00:00.000Z")
     world.mailbox.tick()
     assert [c.phase for c in world.containers(number)] == ["pending", "run"]

@@ -57,10 +57,10 @@ def test_a_state_that_is_no_end_ends_nothing_whatever_the_agent_wrote(world: Wor
 def test_a_waiting_task_shows_slurms_reason_and_no_longer_when_it_runs(world: World) -> None:
     number, slurm = world.submit()
     world.poll()
-    assert world.job(number).reason == "PENDING: Priority"
+    assert world.job(number).reason == "waits behind jobs of higher priority (Priority)"
     world.slurm.set(slurm, 0, "PENDING", reason="Resources")
     world.poll()
-    assert world.job(number).reason == "PENDING: Resources"
+    assert world.job(number).reason == "waits for free nodes, CPUs or memory (Resources)"
     world.slurm.set(slurm, 0, "RUNNING", node="n3")
     world.poll()
     assert world.job(number).reason is None
@@ -169,7 +169,9 @@ def test_a_requeued_task_begins_anew_and_says_so(world: World) -> None:
     assert world.container(number).exit_code == 143
     world.slurm.set(slurm, 0, "PENDING", reason="BeginTime")
     world.poll()
-    assert (world.job(number).reason or "").endswith("was requeued by Slurm (PENDING: BeginTime)")
+    assert (world.job(number).reason or "").endswith(
+        "was requeued by Slurm (PENDING: waits for the time at which it may begin (BeginTime))"
+    )
     assert world.container(number).result is None
     assert world.container(number).exit_code is None
     assert world.container(number).signal is None

@@ -48,9 +48,9 @@ class Desk:
             given["input_files"] = [self.file("a.txt")]
         return given | {"output_dir": f"{self.bucket}/{self.world.prefix}out"} | fields
 
-    def admit(self, caller: Caller = ALICE, **fields: Any) -> Job:
+    def admit(self, caller: Caller = ALICE, key: str | None = None, **fields: Any) -> Job:
         """Ask for a job."""
-        return self._admission.admit(caller, self.body(**fields))
+        return self._admission.admit(caller, self.body(**fields), key)
 
     def refused(self, caller: Caller = ALICE, **fields: Any) -> GatewayError:
         """Ask for a job that is refused; nothing of it may stay."""

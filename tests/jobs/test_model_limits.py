@@ -117,8 +117,6 @@ def test_what_is_run_today_is_let_through(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"labels": {"a": "b"}}, "labels"),
-        ({"depends_on": [{"job_id": "1"}]}, "depends_on"),
         ({"skip_existing": True}, "skip_existing"),
         ({"gpus": 1}, "gpus"),
         ({"nodes": 2}, "nodes"),
@@ -129,7 +127,6 @@ def test_what_is_run_today_is_let_through(changes: dict[str, Any]) -> None:
         ({"reservation": "r"}, "reservation"),
         ({"licenses": "l"}, "licenses"),
         ({"retries": 1}, "retries"),
-        ({"share_with": {"groups": ["g"]}}, "share_with"),
     ],
 )
 def test_what_is_not_run_yet_is_refused_with_what_works(

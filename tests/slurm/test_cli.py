@@ -67,7 +67,9 @@ def test_a_refusal_a_later_and_an_open_answer_are_three_different_errors() -> No
 
 
 def test_the_queue_is_asked_once_for_all_jobs_of_the_jobs_user() -> None:
-    slurm, hands = backend(CommandResult(0, "32|31|0|COMPLETED|n1|None|cts:dev:20:0:c4\n", ""))
+    slurm, hands = backend(
+        CommandResult(0, "32|31|0|COMPLETED|n1|7|N/A|None|cts:dev:20:0:c4\n", "")
+    )
     (task,) = slurm.queue()
     assert (task.slurm_job_id, task.task, task.tag) == ("31", 0, "cts:dev:20:0:c4")
     ((argv, timeout, guarded),) = hands.asked

@@ -46,7 +46,16 @@ class TestSqueue:
         tasks = parse_squeue(text)
         assert len(tasks) == len(text.splitlines())
         found = {(task.slurm_job_id, task.task): task for task in tasks}
-        assert found["63", 0] == TaskState("63", 0, "", "RUNNING", "None", "n1")
+        assert found["63", 0] == TaskState(
+            "63",
+            0,
+            "",
+            "RUNNING",
+            "None",
+            "n1",
+            4294901757,
+            datetime(2026, 11, 24, 6, 10, 12, tzinfo=UTC),
+        )
         assert found["63", 1].state == "RUNNING"
         assert found["43", 0].tag == "cts:dev:28:0:8a13b758f1d64b85"
         assert found["59", 3].state == "TIMEOUT"
@@ -70,23 +79,28 @@ class TestSqueue:
     def test_array_tasks_that_share_a_line_are_told_apart(
         self, index: str, tasks: list[int]
     ) -> None:
-        found = parse_squeue(f"12|12|{index}|PENDING||Resources|tag\n")
+        found = parse_squeue(f"12|12|{index}|PENDING||7|N/A|Resources|tag\n")
         assert [(t.slurm_job_id, t.task, t.tag) for t in found] == [("12", n, "tag") for n in tasks]
 
     @pytest.mark.parametrize("index", ["N/A", "", "[0-9999999999]", "1-4000000", "3-5,...", "x"])
     def test_what_names_no_task_stands_for_the_whole_job(self, index: str) -> None:
-        (task,) = parse_squeue(f"12|12|{index}|PENDING||Resources|tag\n")
+        (task,) = parse_squeue(f"12|12|{index}|PENDING||7|N/A|Resources|tag\n")
         assert (task.slurm_job_id, task.task) == ("12", None)
 
     @pytest.mark.parametrize(
         "line",
-        ["", "slurm_load_jobs error: Unable to contact", "1|1|0|RUNNING|n1|None", "a|b|0|R|n|r|c"],
+        [
+            "",
+            "slurm_load_jobs error: Unable to contact",
+            "1|1|0|RUNNING|n1|7|N/A|None",
+            "a|b|0|R|n|7|s|r|c",
+        ],
     )
     def test_a_line_of_another_form_is_left_out(self, line: str) -> None:
-        good = "12|12|0|RUNNING|n1|None|tag"
+        good = "12|12|0|RUNNING|n1|7|2026-11-24T06:00:00|None|tag"
         assert len(parse_squeue(f"{line}\n{good}\n")) == 1
 
-    @given(st.text() | st.from_regex(r"([0-9N/A\[\]%,:|-]{0,9}\|){6}.{0,9}", fullmatch=True))
+    @given(st.text() | st.from_regex(r"([0-9N/A\[\]%,:|-]{0,9}\|){8}.{0,9}", fullmatch=True))
     def test_no_text_makes_it_raise(self, text: str) -> None:
         for task in parse_squeue(text):
             assert task.slurm_job_id.isdigit()
