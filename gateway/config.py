@@ -89,6 +89,12 @@ Bytes = Annotated[
 ]
 UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$")]
 SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}$")]
+LicenseName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(@[A-Za-z0-9_.-]{1,63})?$")
+]
+FeatureName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$")]
+Principal = Annotated[str, Field(pattern=r"^%?[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$")]
+Minutes = Annotated[int, Field(ge=0, le=527_040)]
 
 
 class _Section(BaseModel):
@@ -189,6 +195,14 @@ class SiteSection(_Section):
     partition: SlurmName | None = None
     account: SlurmName | None = None
     qos: SlurmName | None = None
+    partitions: dict[SlurmName, Minutes] = Field(default={})
+    qos_offered: dict[SlurmName, Minutes] = Field(default={})
+    accounts: dict[SlurmName, tuple[Principal, ...]] = Field(default={})
+    reservations: dict[SlurmName, tuple[Principal, ...]] = Field(default={})
+    features: tuple[FeatureName, ...] = ()
+    licenses: dict[LicenseName, Annotated[int, Field(ge=1)]] = Field(default={})
+    gpus_per_node: int = Field(default=0, ge=0, le=64)
+    nodes_per_container: int = Field(default=1, ge=1, le=10_000)
     python: ScriptPath = Path("/usr/bin/python3")
     apptainer: ScriptPath = Path("/usr/bin/apptainer")
     apptainer_flags: tuple[str, ...] = ()

@@ -51,8 +51,19 @@ class WhoAmI(BaseModel):
     allowed_paths: list[PathPermission]
 
 
+class SiteQueue(BaseModel):
+    """A partition or QOS that a job may name, with its longest run time in minutes where that is not the site's."""
+
+    name: str
+    max_runtime_min: int | None = None
+
+
 class Site(BaseModel):
-    """One compute site."""
+    """One compute site, and what it offers the caller: from `inactive_reason` on, additions to the protocol.
+
+    What names a job may give come first, the default before the others; `licenses` is the most of each a container may
+    have. GPUs are of a node; `nodes_per_container` is the most that one container may have.
+    """
 
     cluster: str
     active: bool
@@ -63,6 +74,16 @@ class Site(BaseModel):
     memory_per_node_gb: float
     max_runtime_min: int
     notes: list[str]
+    inactive_reason: str | None = None
+    partitions: list[SiteQueue] = Field(default_factory=list)
+    qos: list[SiteQueue] = Field(default_factory=list)
+    accounts: list[str] = Field(default_factory=list)
+    reservations: list[str] = Field(default_factory=list)
+    features: list[str] = Field(default_factory=list)
+    licenses: dict[str, int] = Field(default_factory=dict)
+    gpus_per_node: int = 0
+    nodes_per_container: int = 1
+    max_cpu_hours: float | None = None
 
 
 class Sites(BaseModel):
@@ -372,6 +393,8 @@ class AcctRow(BaseModel):
     JobName: str | None = None
     User: str | None = None
     Account: str | None = None
+    Partition: str | None = None
+    QOS: str | None = None
     Site: str | None = None
     Image: str | None = None
     Digest: str | None = None
@@ -382,6 +405,7 @@ class AcctRow(BaseModel):
     End: datetime | None = None
     Elapsed: float | None = None
     NCPUS: int | None = None
+    NGPUS: int | None = None
     ReqMem: int | None = None
     MaxRSS: int | None = None
     TotalCPU: float | None = None

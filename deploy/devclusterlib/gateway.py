@@ -47,6 +47,7 @@ def make_users(settings: Settings) -> None:
         ("/var/lib/cts", "ctsd", 0o700),
         ("/run/cts", "ctsd", 0o755),
         ("/scratch/cts", "ctsjob", 0o700),
+        ("/scratch/cts-spare", "ctsjob", 0o700),
     ):
         path = Path(directory)
         path.mkdir(parents=True, exist_ok=True)
@@ -111,6 +112,34 @@ partition = "regular"
 nodes = 4
 cpus_per_node = 16
 memory_per_node = "16 GB"
+partitions = {{ debug = 20 }}
+qos_offered = {{ regular = 0, debug = 20 }}
+accounts = {{ lab = ["alice", "%ctsadmin"] }}
+reservations = {{ training = ["alice"] }}
+features = ["cpu", "highmem"]
+licenses = {{ matlab = 2 }}
+gpus_per_node = 2
+nodes_per_container = 4
+
+# Switched on by tests alone; it offers what this Slurm has not.
+[sites.spare]
+work_dir = "/scratch/cts-spare"
+helper = ["sudo", "-n", "-u", "ctsjob", "--", "/opt/cts/bin/cts-helper"]
+slurm_user = "ctsjob"
+{slurm_bin}account = "dev"
+partition = "regular"
+nodes = 4
+cpus_per_node = 16
+memory_per_node = "16 GB"
+active = false
+inactive_reason = "it is for tests alone"
+partitions = {{ gone = 0 }}
+qos_offered = {{ gone = 0 }}
+accounts = {{ gone = [] }}
+reservations = {{ gone = [] }}
+features = ["gone"]
+licenses = {{ gone = 9 }}
+gpus_per_node = 9
 """
 
 

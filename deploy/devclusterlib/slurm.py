@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from devclusterlib import resources
 from devclusterlib.parts import Part, must, quiet
 from devclusterlib.settings import NODES, Settings
 
@@ -28,12 +29,21 @@ _CGROUP = {
 }
 
 
-def write_configuration(settings: Settings) -> None:
-    """Write slurm.conf, slurmdbd.conf and cgroup.conf, and make the directories they name."""
+def write_configuration(settings: Settings) -> str | None:
+    """Write Slurm's configuration, and make the files and directories it names.
+
+    Where slurmctld and the nodes run with another one, they are stopped, for `up` to start them again; jobs go on.
+    """
     track, task, gather, cgroup = _CGROUP[settings.cgroup]
     first = settings.port("slurmd")
     etc = Path("/etc/slurm")
     etc.mkdir(exist_ok=True)
+    before = [_text(etc / name) for name in ("slurm.conf", "gres.conf")]
+    nodes = "".join(
+        f"NodeName=n[{a}-{b}] NodeHostname=localhost NodeAddr=127.0.0.1 "
+        f"Port=[{first + a - 1}-{first + b - 1}] CPUs=16 RealMemory=16000 State=UNKNOWN {what}\n"
+        for a, b, what in resources.NODE_KINDS
+    )
     (etc / "slurm.conf").write_text(f"""\
 ClusterName={settings.name}
 SlurmctldHost=localhost(127.0.0.1)
@@ -66,11 +76,11 @@ SlurmdTimeout=60
 MaxArraySize=10001
 MaxJobCount=50000
 MailProg=/bin/true
-NodeName=n[1-{NODES}] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{first}-{first + NODES - 1}] \
-CPUs=16 RealMemory=16000 State=UNKNOWN
-PartitionName=regular Nodes=ALL Default=YES MaxTime=2-0 State=UP
+{resources.SLURM_CONF}{nodes}PartitionName=regular Nodes=ALL Default=YES MaxTime=2-0 State=UP
 PartitionName=debug Nodes=n1 MaxTime=30 State=UP
 """)
+    (etc / "gres.conf").write_text(resources.GRES_CONF)
+    resources.make_devices()
     (etc / "cgroup.conf").write_text(cgroup)
     dbd = etc / "slurmdbd.conf"
     dbd.write_text(f"""\
@@ -91,6 +101,14 @@ PidFile=/run/slurmdbd.pid
     for directory in (_state(settings), "/var/log/slurm"):
         Path(directory).mkdir(parents=True, exist_ok=True)
         shutil.chown(directory, "slurm", "slurm")
+    if before == [_text(etc / name) for name in ("slurm.conf", "gres.conf")]:
+        return None
+    old = [part for part in parts(settings) if part.name.startswith(("slurmctld", "slurmd-"))]
+    return "changed" if sum(part.stop() for part in old) else None
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def _of_prefix(settings: Settings) -> str:
@@ -117,6 +135,7 @@ def parts(settings: Settings) -> list[Part]:
             [f"{sbin}slurmd", "-D", "-N", f"n{number}"],
             _node_up(f"n{number}"),
             _spool(f"/var/spool/slurmd-n{number}"),
+            after=resources.ensure_reservation if number == NODES else None,
         )
         for number in range(1, NODES + 1)
     ]
@@ -153,8 +172,8 @@ def parts(settings: Settings) -> list[Part]:
             "slurmctld",
             [f"{sbin}slurmctld", "-D", "-i"],
             lambda: quiet("scontrol", "ping"),
+            lambda: resources.ensure_accounting(settings.name),
             user="slurm",
-            after=lambda: _associations(settings),
         ),
         *rest,
     ]
@@ -162,7 +181,9 @@ def parts(settings: Settings) -> list[Part]:
 
 def _node_up(node: str) -> Callable[[], bool]:
     def ready() -> bool:
-        return quiet("sh", "-c", f"sinfo -h -n {node} -o %t | grep -q -E 'idle|mix|alloc|comp'")
+        return quiet(
+            "sh", "-c", f"sinfo -h -n {node} -o %t | grep -q -E 'idle|mix|alloc|comp|resv'"
+        )
 
     return ready
 
@@ -213,14 +234,3 @@ def _accounting_database(settings: Settings) -> None:
         "create user if not exists slurm@localhost identified via unix_socket;"
         f"grant all on {name}.* to slurm@localhost;",
     )
-
-
-def _associations(settings: Settings) -> None:
-    if not quiet("sh", "-c", f"sacctmgr -n show cluster {settings.name} | grep -q ."):
-        quiet("sacctmgr", "-i", "add", "cluster", settings.name)
-    if quiet("sh", "-c", "sacctmgr -n show assoc user=ctsjob account=dev | grep -q ."):
-        return
-    if not quiet("sh", "-c", "sacctmgr -n show account dev | grep -q ."):
-        text = ("Description=development", "Organization=dev")
-        must("sacctmgr", "-i", "add", "account", "dev", *text)
-    must("sacctmgr", "-i", "add", "user", "alice,bob,ada,ctsjob", "DefaultAccount=dev")

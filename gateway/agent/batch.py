@@ -207,12 +207,21 @@ def _phase(phase: str, steps: Steps, place: Place, report: Report, stop: Stop) -
 
 
 def _outcome(phase: str, code: int, place: Place, stop: Stop) -> StepResult:
+    """Return how a step ended: run, on the worst of its nodes."""
+    if phase != "run":
+        return _outcome_of(phase, code, place, stop, 0)
+    from .nodes import worst  # noqa: PLC0415 - of use once
+
+    return worst([_outcome_of(phase, code, place, stop, rank) for rank in place.ranks])
+
+
+def _outcome_of(phase: str, code: int, place: Place, stop: Stop, rank: int) -> StepResult:
     """Return what a step wrote, or make something of its silence."""
     with contextlib.suppress(OSError, ContractError):
-        return read_step(place.step_file(phase))
+        return read_step(place.step_file(phase, rank))
     if stop.reason is not None:
         return StepResult(stop.reason, error=f"the job was ended during {phase}")
-    if not place.begun_file(phase).exists():
+    if not place.begun_file(phase, rank).exists():
         return StepResult(
             "agent-failed",
             error=f"srun could not start {phase} (exit code {code}; see the job's log)",

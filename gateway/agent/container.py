@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from types import MappingProxyType
+from typing import Dict, List, Mapping, NamedTuple, Optional
 
 from .files import Container, Job
 from .place import Place
@@ -50,8 +51,8 @@ def host_environment(job: Job, private: Path) -> Dict[str, str]:
     }
 
 
-def variables(job: Job, container: Container) -> Dict[str, str]:
-    """Return the variables of the container: the image's, overlaid by the job's.
+def variables(job: Job, container: Container, slurm: Mapping[str, str]) -> Dict[str, str]:
+    """Return the variables of the container: the image's, overlaid by those of Slurm that are handed on, then the job's.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def variables(job: Job, container: Container) -> Dict[str, str]:
             raise ContainerError(f"the environment variable {name!r} {why}")
     # HOME of an image is a directory that cannot be written.
     image = {k: v for k, v in job.image.env.items() if k != "HOME" and refusal(k, v) is None}
-    return {**image, **container.environment}
+    return {**image, **slurm, **container.environment}
 
 
 def refusal(name: str, value: str) -> Optional[str]:
@@ -86,10 +87,17 @@ def lacks_workdir(status: int, tail: str) -> bool:
 
 
 def command(
-    job: Job, container: Container, place: Place, sif: Path, *, make_workdir: bool = False
+    job: Job,
+    container: Container,
+    place: Place,
+    sif: Path,
+    *,
+    make_workdir: bool = False,
+    slurm: Mapping[str, str] = MappingProxyType({}),
 ) -> Command:
-    """Return what runs a container (apptainer-exec(1)).
+    """Return what runs a container (apptainer-exec(1)); `slurm` are the variables of the task that it gets, too.
 
+    `--nv` brings NVIDIA's driver in; without one on the node it is without effect, and says so where nobody hears it.
     With `make_workdir` the image's WORKDIR is made: an empty directory of the container, as Docker
     does it. It would hide one that is there.
 
@@ -101,7 +109,7 @@ def command(
     words = [*job.image.entrypoint, *(container.args or job.image.cmd)]
     if not words:
         raise ContainerError("the image has no entrypoint and no command, the job no arguments")
-    inside = variables(job, container)
+    inside = variables(job, container, slurm)
     env = host_environment(job, place.pull)
     env.update({f"APPTAINERENV_{k}": v for k, v in inside.items() if k != "HOME"})
     # Only apptainer's fatal errors get into the container's stderr (--silent). Of the host the
@@ -120,6 +128,8 @@ def command(
     ]  # fmt: skip
     for source, target in job.refdata:
         argv += ["--bind", f"{source}:{target}:ro"]
+    if job.gpus:
+        argv += ["--nv"]
     if make_workdir:
         argv += ["--scratch", job.image.workdir]
     argv += ["--pwd", job.image.workdir, *job.apptainer_flags, str(sif), *words]

@@ -219,6 +219,8 @@ class Job(NamedTuple):
     refdata: Tuple[Tuple[str, str], ...]
     generated: Tuple[Generated, ...]
     staging: Optional[Staging]
+    gpus: int = 0
+    nodes: int = 1
 
     def __repr__(self) -> str:
         return f"Job({self.job_id})"
@@ -270,6 +272,8 @@ def read_job(path: Path) -> Job:
         refdata=tuple((r.text("path"), r.text("mount_point")) for r in f.each("refdata")),
         generated=_generated(f),
         staging=_staging(f.inner_or_none("staging")),
+        gpus=f.whole_or_none("gpus") or 0,
+        nodes=f.whole_or_none("nodes") or 1,
     )
 
 

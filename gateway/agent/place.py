@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Mapping, NamedTuple, Optional
+from typing import List, Mapping, NamedTuple, Optional
 
 from .files import Job
 
@@ -13,13 +13,14 @@ PHASES = ("stage-in", "run", "stage-out")
 
 
 class Slurm(NamedTuple):
-    """What Slurm tells a task about itself; `owner` is the id of the array as a whole."""
+    """What Slurm tells a task about itself; `owner` is the id of the array as a whole, `rank` counts a step's tasks."""
 
     job_id: str
     owner: str
     task: int
     restarts: int
     host: str
+    rank: int = 0
 
 
 def read_slurm(environ: Mapping[str, str]) -> Slurm:
@@ -31,13 +32,23 @@ def read_slurm(environ: Mapping[str, str]) -> Slurm:
         task=int(environ.get("SLURM_ARRAY_TASK_ID") or 0),
         restarts=int(environ.get("SLURM_RESTART_COUNT") or 0),
         host=environ.get("SLURMD_NODENAME") or os.uname().nodename,
+        rank=int(environ.get("SLURM_PROCID") or 0),
     )
 
 
+def _suffix(rank: int) -> str:
+    return f"-{rank}" if rank else ""
+
+
 class Place:
-    """The directories of container `n`: `base` on the shared file system, `work` perhaps on scratch."""
+    """The directories of container `n`: `base` on the shared file system, `work` perhaps on scratch.
+
+    Where a container has several nodes, each has what must not be shared: the first has the names that one node has.
+    """
 
     def __init__(self, job: Job, n: int, slurm: Slurm) -> None:
+        self.ranks = range(job.nodes)
+        self.rank = slurm.rank if slurm.rank in self.ranks else 0
         self.base = job.job_dir / str(n)
         self.scratch: Optional[Path] = None
         if job.scratch:
@@ -45,18 +56,32 @@ class Place:
         self.work = self.scratch or self.base
         self.inputs = self.work / "in"
         self.outputs = self.work / "out"
-        self.tmp = self.work / "tmp"
+        self.tmp = self.work / f"tmp{_suffix(self.rank)}"
         self.partial = self.work / ".part"
-        self.pull = self.work / ".pull"
+        self.pull = self.work / f".pull{_suffix(self.rank)}"
         self.grants = self.base / "grants"
 
-    def step_file(self, phase: str) -> Path:
-        """Return where a step says how it ended."""
-        return self.base / f".step-{phase}.json"
+    def step_file(self, phase: str, rank: Optional[int] = None) -> Path:
+        """Return where a step says how it ended, on this node or on that of a rank."""
+        return self.base / f".step-{phase}{_suffix(self.rank if rank is None else rank)}.json"
 
-    def begun_file(self, phase: str) -> Path:
-        """Return what a step makes when it listens to signals."""
-        return self.base / f".begun-{phase}"
+    def begun_file(self, phase: str, rank: Optional[int] = None) -> Path:
+        """Return what a step makes when it listens to signals, on this node or on that of a rank."""
+        return self.base / f".begun-{phase}{_suffix(self.rank if rank is None else rank)}"
+
+    def begun(self, phase: str) -> List[bool]:
+        """Tell of each node whether a step has begun there; those before and after `run` have one."""
+        ranks = self.ranks if phase == "run" else self.ranks[:1]
+        return [self.begun_file(phase, rank).exists() for rank in ranks]
+
+    def log(self, stream: str, rank: Optional[int] = None) -> Path:
+        """Return the file of `stdout` or `stderr`: of the first node by that name, of others with their rank behind it."""
+        rank = self.rank if rank is None else rank
+        return self.base / (f"{stream}.{rank}" if rank else stream)
+
+    def _own(self, rank: int) -> List[Path]:
+        """Return the directories that only the node of a rank uses."""
+        return [self.work / f"tmp{_suffix(rank)}", self.work / f".pull{_suffix(rank)}"]
 
     def clean_start(self) -> None:
         """Remove what an earlier run left and make the directories (0700).
@@ -68,10 +93,13 @@ class Place:
         """
         for name in ("in", "out", "tmp", ".part", ".pull"):
             remove_tree(self.base / name)
-        for phase in PHASES:
-            self.step_file(phase).unlink(missing_ok=True)
-            self.begun_file(phase).unlink(missing_ok=True)
-        for name in ("result.json", "status.json", "stdout", "stderr"):
+        for rank in self.ranks:
+            for phase in PHASES:
+                self.step_file(phase, rank).unlink(missing_ok=True)
+                self.begun_file(phase, rank).unlink(missing_ok=True)
+            for stream in ("stdout", "stderr"):
+                self.log(stream, rank).unlink(missing_ok=True)
+        for name in ("result.json", "status.json"):
             (self.base / name).unlink(missing_ok=True)
         self.grants.mkdir(mode=0o700, exist_ok=True)
         for entry in self.grants.iterdir():
@@ -84,6 +112,10 @@ class Place:
                 raise PermissionError(f"{self.scratch} belongs to somebody else")
         for folder in (self.inputs, self.outputs, self.tmp, self.partial):
             folder.mkdir(mode=0o700)
+        for rank in self.ranks[1:]:
+            for folder in self._own(rank):
+                remove_tree(folder)
+                folder.mkdir(mode=0o700)
 
     def clean_end(self, *, keep_outputs: bool) -> None:
         """Free the space; outputs that were not uploaded move to the shared file system."""
@@ -92,7 +124,8 @@ class Place:
                 _copy_files(self.outputs, self.base / "out")
             remove_tree(self.scratch)
             return
-        for folder in (self.inputs, self.tmp, self.partial, self.pull):
+        own = [folder for rank in self.ranks for folder in self._own(rank)]
+        for folder in (self.inputs, self.partial, *own):
             remove_tree(folder)
         if not keep_outputs:
             remove_tree(self.outputs)

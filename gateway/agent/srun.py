@@ -35,17 +35,21 @@ def step_environment(environ: Mapping[str, str]) -> Dict[str, str]:
 
 
 def arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
-    """Return the command of a step under srun: one task with all CPUs of the job and its memory.
+    """Return the command of a step under srun: one task with all CPUs of the job and its memory; run, one on each node.
 
+    The run step alone holds GPUs. srun waits for all of its tasks, whatever the site's own rule is.
     The steps come one after the other: `--overlap` says that one need not wait for what the one
     before it held. A slurmctld that was restarted calls nodes busy until they have answered it;
     without `--immediate` srun then sleeps for SlurmctldTimeout, two minutes by default.
     """
     memory = f"{job.run_memory_mb}M" if phase == "run" and job.run_memory_mb else "0"
+    nodes = job.nodes if phase == "run" else 1
     return [
         job.srun,
-        "--ntasks=1",
-        "--nodes=1",
+        f"--ntasks={nodes}",
+        f"--nodes={nodes}",
+        *_layout(job, nodes),
+        *_gpus(job, phase),
         f"--cpus-per-task={job.cpus}",
         f"--job-name={phase}",
         f"--mem={memory}",
@@ -56,6 +60,20 @@ def arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
         f"--immediate={_IMMEDIATE}",
         *step_arguments(job, job_file, n, phase),
     ]
+
+
+def _layout(job: Job, nodes: int) -> List[str]:
+    if job.nodes == 1:
+        return []
+    if nodes == 1:
+        return ["--relative=0"]
+    return ["--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=0"]
+
+
+def _gpus(job: Job, phase: str) -> List[str]:
+    if not job.gpus:
+        return []
+    return [f"--gpus-per-task={job.gpus}" if phase == "run" else "--gres=none"]
 
 
 def step_arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
@@ -128,15 +146,15 @@ class Steps:
             if phase == "stage-out" and attempt == _ALONE_AFTER:
                 print("stage-out: going on without srun", file=sys.stderr, flush=True)
                 command = step_arguments(self._job, self._job_file, self._n, phase)
-            begun = self._place.begun_file(phase)
-            begun.unlink(missing_ok=True)
+            for rank in self._place.ranks:
+                self._place.begun_file(phase, rank).unlink(missing_ok=True)
             self._phase, self._told = phase, {}
             self._child = subprocess.Popen(command, env=self._environ, stdin=subprocess.DEVNULL)
             self._hand_on()
             code = self._child.wait()
             self._child = None
             signal.setitimer(signal.ITIMER_REAL, 0)
-            if code == 0 or begun.exists() or pause is None:
+            if code == 0 or any(self._place.begun(phase)) or pause is None:
                 return 128 - code if code < 0 else code
             self._check(phase)
             print(
@@ -173,7 +191,7 @@ class Steps:
         now = self._clock()
         since = self._told.get(wanted)
         if since is None:
-            if not self._place.begun_file(self._phase).exists() and not self._overdue(now):
+            if not all(self._place.begun(self._phase)) and not self._overdue(now):
                 signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN)  # it does not listen yet
                 return
             self._told[wanted] = now

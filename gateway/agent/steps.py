@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Mapping, Optional
 
 from .files import (
     Container,
@@ -33,8 +33,11 @@ _PROGRESS_SECONDS = 2.0
 class Step:
     """What all three know."""
 
-    def __init__(self, phase: str, job: Job, n: int, slurm: Slurm) -> None:
+    def __init__(
+        self, phase: str, job: Job, n: int, slurm: Slurm, environ: Mapping[str, str]
+    ) -> None:
         self.phase = phase
+        self.environ = environ
         self.job = job
         self.n = n
         self.slurm = slurm
@@ -104,7 +107,8 @@ def step(phase: str, job_file: str, n: int, environ: Optional[Dict[str, str]] = 
     """Do one phase; return the exit code of the step (the container's for run)."""
     os.umask(0o077)
     job = read_job(Path(job_file))
-    me = Step(phase, job, n, read_slurm(os.environ if environ is None else environ))
+    environ = dict(os.environ) if environ is None else environ
+    me = Step(phase, job, n, read_slurm(environ), environ)
     me.listen()
     try:
         result = _PHASES[phase](me)
@@ -236,6 +240,7 @@ def _say(text: str) -> None:
 def _run(me: Step) -> StepResult:
     from .container import ContainerError, command, lacks_workdir  # noqa: PLC0415 - each step loads its own
     from .image import ImageError, ensure, sif_path  # noqa: PLC0415
+    from .nodes import handed_on  # noqa: PLC0415
     from .processes import oom_kills  # noqa: PLC0415
     from .run import Limits, Runner  # noqa: PLC0415
 
@@ -245,18 +250,19 @@ def _run(me: Step) -> StepResult:
         ensure(job, place.pull, me.stop, say=_say)
         place.pull.mkdir(mode=0o700, exist_ok=True)
         container, sif = me.container(), sif_path(job)
-        what = command(job, container, place, sif)
+        slurm = handed_on(job, me.environ)
+        what = command(job, container, place, sif, slurm=slurm)
     except ImageError as exc:
         return StepResult("image-failed", error=str(exc))
     except ContainerError as exc:
         return StepResult("container-failed", error=str(exc))
     limits = Limits(job.runtime_seconds, job.grace_seconds, job.max_log_size)
-    logs = place.base / "stdout", place.base / "stderr"
+    logs = place.log("stdout"), place.log("stderr")
     before = oom_kills()
     try:
         ended = Runner(what, limits, me.stop).run(*logs)
         if lacks_workdir(ended.status, ended.tail):
-            what = command(job, container, place, sif, make_workdir=True)
+            what = command(job, container, place, sif, make_workdir=True, slurm=slurm)
             ended = Runner(what, limits, me.stop).run(*logs)
     except OSError as exc:
         return StepResult("container-failed", error=_cannot_start(job, exc))

@@ -21,7 +21,7 @@ from gateway.jobs.services import Services
 # All query parameters of the protocol, those that no route takes yet among them.
 PROTOCOL = frozenset({
     "after", "before", "cluster", "crc64nvme", "cursor", "default_refdata_mount_point", "dry_run", "force", "image",
-    "label", "length", "limit", "name", "refdata_id", "seek", "shared", "state", "unpack", "user",
+    "label", "length", "limit", "name", "reason", "refdata_id", "seek", "shared", "state", "unpack", "user",
 })  # fmt: skip
 
 _CONTAINER = re.compile(r"0|[1-9][0-9]{0,5}", re.ASCII)

@@ -30,7 +30,7 @@ from gateway.api.jobs import (
     submit,
 )
 from gateway.api.refdata import by_id, by_path, clean, everything, recover, register
-from gateway.api.sites import health, ready, root, sites, whoami
+from gateway.api.sites import health, ready, root, sites, switch_off, switch_on, whoami
 from gateway.api.tokens import create, create_for, everybodys, mine, revoke, revoke_anybodys
 from gateway.errors import AppCode, GatewayError
 
@@ -112,14 +112,12 @@ ROUTES = (
     Route("POST", "/admin/refdata/{path:path}", register, ADMIN, wire.Refdata),
     Route("PUT", "/admin/refdata/{refdata_id}/{cluster}/recover", recover, ADMIN, status=204),
     Route("DELETE", "/admin/refdata/{refdata_id}/{cluster}/clean", clean, ADMIN, status=204),
+    Route("PUT", "/admin/sites/{site}/active", switch_on, ADMIN, status=204),
+    Route("DELETE", "/admin/sites/{site}/active", switch_off, ADMIN, status=204),
     Route("POST", "/admin/tokens", create_for, ADMIN, wire.NewToken),
     Route("GET", "/admin/tokens", everybodys, ADMIN, wire.Tokens),
     Route("DELETE", "/admin/tokens/{token_id}", revoke_anybodys, ADMIN, status=204),
 )
 
 # Routes of the protocol that are not there yet: a client is told so, rather than that it has a wrong address.
-PLANNED = (
-    Route("DELETE", "/admin/images/{name:path}", _not_yet, ADMIN),
-    Route("PUT", "/admin/sites/{site}/active", _not_yet, ADMIN),
-    Route("DELETE", "/admin/sites/{site}/active", _not_yet, ADMIN),
-)
+PLANNED = (Route("DELETE", "/admin/images/{name:path}", _not_yet, ADMIN),)

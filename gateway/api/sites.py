@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,4 +44,20 @@ def whoami(request: Request) -> wire.WhoAmI:
 
 def sites(request: Request) -> wire.Sites:
     """List the sites."""
-    return wire.Sites(sites=services_of(request).info.sites())
+    return wire.Sites(sites=services_of(request).info.sites(caller_of(request)))
+
+
+def switch_on(request: Request, site: str) -> None:
+    """Have a site take jobs."""
+    services_of(request).info.switch_site(caller_of(request), site, active=True)
+
+
+def switch_off(
+    request: Request,
+    site: str,
+    reason: Annotated[
+        str | None, Query(description="What users are told; 1 to 500 characters.")
+    ] = None,
+) -> None:
+    """Have a site take no more jobs. Those that Slurm has run on to their end; the others wait until it is on again."""
+    services_of(request).info.switch_site(caller_of(request), site, active=False, reason=reason)

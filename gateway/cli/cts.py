@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,6 +26,7 @@ from gateway.cli.refs import job_of, ref_of
 from gateway.cli.text import clean, print_json, table, write_log
 from gateway.cli.waiting import finish
 from gateway.client import Client, Stream
+from gateway.wire import Site
 
 app = common.new_app(
     "Run container jobs from S3 to S3 on Slurm. Jobs are written 1234, their containers 1234_0, the phases of those "
@@ -281,16 +282,31 @@ def images(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
     )
 
 
-@app.command(epilog=examples("cts sites", "cts sites --json"))
+@app.command(epilog=examples("cts sites", "cts sites dev", "cts sites --json"))
 @command
-def sites(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
+def sites(
+    site: Annotated[
+        str | None, typer.Argument(help="Only this one, with all that it offers.")
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
+) -> None:
     """List the sites. GB/NODE are decimal (1 GB is 10^9 bytes), as in a job's memory."""
     with connect(socket) as client:
         found = client.sites()
+    if site is not None:
+        found = [each for each in found if each.cluster == site] or _no_site(site, found)
     if as_json:
         print_json(found)
-        return
-    show.site_list(found)
+    elif site is None:
+        show.site_list(found)
+    else:
+        show.one_site(found[0])
+
+
+def _no_site(name: str, there: list[Site]) -> NoReturn:
+    names = ", ".join(site.cluster for site in there)
+    common.fail(f"there is no site {name}; the sites are {names}", common.NO_SUCH)
 
 
 @app.command(epilog=examples("cts whoami", "cts whoami --json"))

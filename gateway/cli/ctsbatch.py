@@ -71,6 +71,27 @@ def ctsbatch(
             "-t", "--time", help="Run time of each, in Slurm's forms: 30 (minutes), 1:30:00, 1-12"
         ),
     ] = None,
+    account: Annotated[str | None, typer.Option("-A", "--account", help="Slurm's account.")] = None,
+    partition: Annotated[
+        str | None, typer.Option("-p", "--partition", help="Slurm's partition.")
+    ] = None,
+    qos: Annotated[str | None, typer.Option("-q", "--qos", help="Slurm's QOS.")] = None,
+    constraint: Annotated[
+        str | None,
+        typer.Option("-C", "--constraint", help="Features of nodes, with & and | between."),
+    ] = None,
+    reservation: Annotated[
+        str | None, typer.Option("--reservation", help="Slurm's reservation.")
+    ] = None,
+    licenses: Annotated[
+        str | None, typer.Option("-L", "--licenses", help="Licenses of each: cfs,scratch:2")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("-G", "--gpus", "--gpus-per-task", help="GPUs of each.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option("-N", "--nodes", help="Nodes of each; the program runs on all.")
+    ] = None,
     name: Annotated[str | None, typer.Option("-J", "--job-name", help="The job's name.")] = None,
     labels: NewLabels = None,
     dependency: Dependencies = None,
@@ -94,8 +115,18 @@ def ctsbatch(
         job["memory"] = _memory(memory)
     if time is not None:
         job["runtime"] = _runtime(time)
-    if name is not None:
-        job["name"] = name
+    wanted = {
+        "name": name,
+        "account": account,
+        "partition": partition,
+        "qos": qos,
+        "constraint": constraint,
+        "reservation": reservation,
+        "licenses": licenses,
+        "gpus": gpus,
+        "nodes": nodes,
+    }
+    job |= {field: value for field, value in wanted.items() if value is not None}
     job = with_dependencies(with_labels(job, labels), dependency)
     with connect(socket) as client:
         job_id = client.submit(

@@ -88,11 +88,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, header: bool
         )
 
 
-def fields(lines: Iterable[tuple[str, object]]) -> None:
+def fields(lines: Iterable[tuple[str, object]], width: int = 9) -> None:
     """Print a line a field, without the empty ones."""
     for title, value in lines:
         if value not in ("", None):
-            typer.echo(f"{title:<9} {clean(value)}")
+            typer.echo(f"{title:<{width}} {clean(value)}")
 
 
 def local(time: datetime, precision: str = "seconds") -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import wire
-from gateway.client.calls import Calls
+from gateway.client import paths
+from gateway.client.calls import Calls, given
 
 _IDS = 250  # of one request: an address has some 16 KiB
 
@@ -24,6 +25,14 @@ class ServiceCalls(Calls):
     def sites(self) -> list[wire.Site]:
         """Return the sites."""
         return self._http.get(wire.Sites, "/sites").sites
+
+    def switch_site(self, cluster: str, *, active: bool, reason: str | None = None) -> None:
+        """Have a site take jobs, or no more of them (admins); `reason`, of one that is switched off, is told to users."""
+        where = f"/admin/sites/{paths.segment(cluster)}/active"
+        if active:
+            self._http.call("PUT", where)
+        else:
+            self._http.call("DELETE", where, params=given(reason=reason))
 
     def ready(self) -> wire.Ready:
         """Return the state of all that the gateway depends on."""

@@ -34,6 +34,7 @@ from gateway.jobs.files import Files
 from gateway.jobs.idempotency import KeyCleaner
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
+from gateway.jobs.sites import Sites
 from gateway.jobs.tokens import Tokens
 from gateway.refdata.registry import RefdataRegistry
 from gateway.reports import acct
@@ -64,6 +65,7 @@ class Gateway:
         self.sites = {name: make_site(name, section) for name, section in config.sites.items()}
         for section in config.sites.values():
             template_path(section.template)
+        self.site_list = Sites(self.database, config.sites, self.trouble, self._wake_all)
         self._stop = threading.Event()
         self.events_wake = threading.Event()
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
@@ -148,6 +150,10 @@ class Gateway:
             site.submit_wake.set()
             site.poll_wake.set()
 
+    def _wake_all(self, name: str) -> None:
+        self._wake(name)
+        self.sites[name].refdata_wake.set()
+
     def _wake_refdata(self) -> None:
         for site in self.sites.values():
             site.refdata_wake.set()
@@ -212,29 +218,13 @@ class _Info:
             user=caller.user, roles=["admin"] if caller.admin else ["user"], allowed_paths=paths
         )
 
-    def sites(self) -> list[wire.Site]:
-        found = []
-        for name, site in self._gateway.sites.items():
-            section = site.section
-            trouble = self._gateway.trouble(name)
-            found.append(
-                wire.Site(
-                    cluster=name,
-                    active=section.active,
-                    available=section.active and trouble is None,
-                    unavailable_reason=trouble
-                    if section.active
-                    else section.inactive_reason or "switched off",
-                    nodes=section.nodes,
-                    cpus_per_node=section.cpus_per_node,
-                    memory_per_node_gb=round(
-                        (section.memory_per_node - section.overhead_memory) / 1e9, 3
-                    ),
-                    max_runtime_min=section.max_runtime_min,
-                    notes=list(section.notes),
-                )
-            )
-        return found
+    def sites(self, caller: Caller) -> list[wire.Site]:
+        return self._gateway.site_list.listed(caller)
+
+    def switch_site(
+        self, caller: Caller, name: str, *, active: bool, reason: str | None = None
+    ) -> None:
+        self._gateway.site_list.switch(caller, name, active=active, reason=reason)
 
     def ready(self) -> wire.Ready:
         checks = check(self._gateway.config, self._gateway.parts)
@@ -255,7 +245,6 @@ class _Info:
         whose: str | None = caller.user
         if caller.admin and (everyone or users):
             whose = users[0] if users else None
-        accounts = {name: site.section.account for name, site in self._gateway.sites.items()}
         with self._gateway.database.read() as session:
             return acct.rows(
                 session,
@@ -265,6 +254,5 @@ class _Info:
                 states=states,
                 refs=refs,
                 limit=limit,
-                accounts=accounts,
                 reader=Reader(caller.user, caller.groups),
             )

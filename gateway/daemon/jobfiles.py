@@ -78,14 +78,19 @@ def _script(site: Site, submission: Submission, job: Job) -> str:
             memory_mb=sum(_memory_mb(site, job)),
             minutes=slurm_minutes(job.runtime) + section.staging_minutes,
             signal_seconds=section.signal_seconds,
-            partition=section.partition,
-            account=section.account,
-            qos=section.qos,
+            partition=job.partition or section.partition,
+            account=job.account or section.account,
+            qos=job.qos or section.qos,
             python=str(section.python),
             agent=site.agent(),
             job_file=f"{directory}/job.json",
             number=submission.number,
             first=submission.first,
+            nodes=job.job_input.get("nodes") or 1,
+            gpus=job.job_input.get("gpus") or 0,
+            constraint=job.job_input.get("constraint"),
+            reservation=job.job_input.get("reservation"),
+            licenses=job.job_input.get("licenses"),
         ),
     )
 
@@ -97,6 +102,7 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
     memory_mb, overhead_mb = _memory_mb(site, job)
     staging = job.job_input.get("staging")
     script = job.job_input.get("script")
+    nodes = job.job_input.get("nodes") or 1
     document: dict[str, Any] = {
         "version": 1,
         "job_id": job.id,
@@ -120,12 +126,17 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
         "input_mount_point": params["input_mount_point"],
         "output_mount_point": params["output_mount_point"],
         "cpus": job.cpus,
+        "gpus": job.job_input.get("gpus") or 0,
+        "nodes": nodes,
         "memory": job.memory,
         "run_memory_mb": memory_mb + overhead_mb // 2,
         "runtime_seconds": job.runtime,
         "grace_seconds": section.grace_seconds,
-        # What is staged goes to the shared file system, and may be larger than a node's own.
-        "scratch": str(section.scratch) if section.scratch and staging is None else None,
+        # What is staged goes to the shared file system, and may be larger than a node's own. What several nodes
+        # work on is there, too.
+        "scratch": str(section.scratch)
+        if section.scratch and staging is None and nodes == 1
+        else None,
         "max_log_size": section.max_log_size,
         "s3": {
             "ca_file": str(s3.ca_file) if s3.ca_file else None,

@@ -14,6 +14,7 @@ from sqlmodel import Session
 from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
 from gateway.errors import SiteError
+from gateway.jobs.sites import why_inactive
 from gateway.jobs.states import Phase
 from gateway.refdata.archives import directory_name, file_name, kind_of
 from gateway.store import jobs
@@ -49,9 +50,9 @@ class Stager:
 
     def _take_in(self) -> None:
         """Note what is new here: just registered, or from before this site was there or active."""
-        if not self._site.section.active:
-            return
         with self._db.read() as session:
+            if why_inactive(session, self._site.name, self._site.section) is not None:
+                return
             if not store.missing(session, self._site.name):
                 return
         with self._db.write() as session:
@@ -64,7 +65,7 @@ class Stager:
             self._remove(row, data)
         elif row.job_id is not None:
             self._follow(row, data)
-        elif self._site.section.active:
+        else:
             self._begin(data)
 
     def _remove(self, row: RefdataSite, data: Refdata) -> None:
@@ -83,6 +84,8 @@ class Stager:
         with self._db.write() as session:
             row = session.get(RefdataSite, (data.id, self._site.name))
             if row is None or row.state != "created" or row.job_id is not None or row.remove:
+                return
+            if why_inactive(session, self._site.name, self._site.section) is not None:
                 return
             row.job_id = self._add_job(session, data)
             session.add(row)
@@ -131,6 +134,9 @@ class Stager:
             cpus=1,
             memory=section.refdata_memory,
             runtime=section.refdata_minutes * 60,
+            partition=section.partition,
+            qos=section.qos,
+            account=section.account or next(iter(section.accounts), None),
             input_file_count=1,
             input_bytes=data.size,
             output_dir="",

@@ -23,6 +23,7 @@ from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
 from gateway.errors import SiteError
 from gateway.jobs.history import advance_container, advance_job
+from gateway.jobs.sites import why_inactive
 from gateway.jobs.states import Phase
 from gateway.refdata.waiting import why
 from gateway.slurm.protocol import SubmitLaterError, SubmitRefusedError
@@ -66,6 +67,8 @@ class Submitter:
     def tick(self) -> float:
         """Bring every waiting submission one step on; returns the seconds to wait."""
         self._resolve()
+        if self._site_is_off():
+            return _IDLE
         with self._db.read() as session:
             created = store.created(session, self._site.name)
             held = {each.job_id: each for each in refdata.held(session, self._site.name)}
@@ -88,6 +91,17 @@ class Submitter:
         if behind:
             self._explain(behind, said)
         return _IDLE
+
+    def _site_is_off(self) -> bool:
+        """Tell whether the site takes no jobs now; those that Slurm has not got then wait, and say why."""
+        with self._db.read() as session:
+            why_not = why_inactive(session, self._site.name, self._site.section)
+        if why_not is None:
+            return False
+        with self._db.write() as session:
+            reason = f"the site {self._site.name} takes no jobs now: {why_not}"
+            store.hold_back(session, self._site.name, reason)
+        return True
 
     def _prepare(self, job_id: int) -> None:
         size = self._site.limits().max_array_size

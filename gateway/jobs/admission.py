@@ -19,6 +19,8 @@ from gateway.jobs.model import JobInput, check_site, parse_job_input, refuse_uns
 from gateway.jobs.mounts import refdata_mount_point
 from gateway.jobs.parts import InputFile as AskedFile
 from gateway.jobs.plan import Plan, make_plan
+from gateway.jobs.resources import Choice, choose
+from gateway.jobs.sites import require_active
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectInfo, ObjectStore
 from gateway.s3.paths import parse_prefix
@@ -32,6 +34,7 @@ class Checked:
     """A request that breaks no rule. `found` is what S3 shows of `plan.everything`, in that order."""
 
     asked: JobInput
+    choice: Choice
     image: Image
     refdata: str | None
     plan: Plan
@@ -97,13 +100,11 @@ class Admission:
                 AppCode.ILLEGAL_PARAMETER,
                 f"cluster: there is no site {asked.cluster!r}; the sites are {', '.join(sorted(self._config.sites))}.",
             )
-        if not site.active:
-            raise GatewayError(
-                AppCode.SITE_INACTIVE,
-                f"The site {asked.cluster} takes no jobs now: {site.inactive_reason or 'switched off'}.",
-            )
+        with self._db.read() as session:
+            require_active(session, asked.cluster, site)
         refuse_unsupported(asked)
         check_site(asked, asked.cluster, site)
+        choice = choose(asked, caller, asked.cluster, site)
         with self._db.read() as session:
             check_dependencies(session, caller.user, asked)
         for path in _read(asked):
@@ -118,7 +119,7 @@ class Admission:
         _compare_checksums(plan.everything, found)
         target = parse_prefix(asked.output_dir)
         self._objects.check_writable(target.bucket, target.key)
-        return Checked(asked, image, refdata, plan, found)
+        return Checked(asked, choice, image, refdata, plan, found)
 
 
 def new_job(caller: Caller, checked: Checked) -> Job:
@@ -150,6 +151,9 @@ def new_job(caller: Caller, checked: Checked) -> Job:
         cpus=asked.cpus,
         memory=asked.memory,
         runtime=asked.runtime,
+        partition=checked.choice.partition,
+        qos=checked.choice.qos,
+        account=checked.choice.account,
         input_file_count=len(checked.found),
         input_bytes=sum(info.size for info in checked.found),
         output_dir=asked.output_dir,

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.errors import AppCode, GatewayError
 from gateway.images.names import MAX_NAME, parse_image
+from gateway.jobs.constraint import features
 from gateway.jobs.quantities import iso_duration, parse_memory, parse_runtime
 from gateway.s3.paths import parse_object, parse_prefix
 
@@ -185,6 +186,11 @@ def check_variable(name: str, value: str) -> None:
         )
 
 
+def _constraint(text: str) -> str:
+    features(text)
+    return text
+
+
 _SLURM_RULE = "1 to 63 letters, digits and _ . + -, starting with a letter or digit"
 _LICENSE = r"[A-Za-z0-9][A-Za-z0-9_.-]*(?:@[A-Za-z0-9_.-]+)?(?::[1-9][0-9]{0,5})?"
 _SLURM_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}"
@@ -228,14 +234,7 @@ LabelKey = Annotated[
 LabelValue = Annotated[str, _text(255, least=0)]
 Script = Annotated[str, _text(65536, also="\t\n\r")]
 SlurmName = Annotated[str, _pattern(_SLURM_NAME, _SLURM_RULE)]
-Constraint = Annotated[
-    str,
-    _pattern(
-        r"[A-Za-z0-9(\[][A-Za-z0-9_.,:&|*()\[\]-]{0,254}",
-        "features of nodes joined by & or |, such as gpu&hbm80g: 1 to 255 letters, digits and "
-        "_ . , : & | * ( ) [ ] -",
-    ),
-]
+Constraint = Annotated[str, AfterValidator(_constraint)]
 Licenses = Annotated[
     str,
     _pattern(

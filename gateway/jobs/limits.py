@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 # Fields that are checked but not run yet, and what does the work until then.
 _NOT_YET = {
     "skip_existing": "list only the files that are still to do",
-    "gpus": "use cpus",
-    "partition": "the site's own is used; leave it out",
-    "qos": "the site's own is used; leave it out",
-    "account": "the site's own is used; leave it out",
-    "constraint": "leave it out",
-    "reservation": "leave it out",
-    "licenses": "leave it out",
     "retries": "submit the job again where it failed",
 }
 
@@ -79,9 +72,10 @@ def check_site(job: JobInput, site_name: str, site: SiteSection) -> None:
             tuple(ErrorDetail((field,), text) for field, text in found),
         )
     if job.cpu_seconds > site.max_cpu_hours * 3600:
+        nodes = "nodes x " if job.nodes and job.nodes > 1 else ""
         raise GatewayError(
             AppCode.ILLEGAL_PARAMETER,
-            f"cpus x num_containers x runtime is {job.cpu_seconds / 3600:.6g} CPU-hours, and "
+            f"cpus x {nodes}num_containers x runtime is {job.cpu_seconds / 3600:.6g} CPU-hours, and "
             f"{site_name} allows {site.max_cpu_hours:.6g} a job; ask for less of one of them, or "
             "submit several jobs.",
         )
@@ -95,8 +89,6 @@ def refuse_unsupported(job: JobInput) -> None:
     GatewayError
         UNSUPPORTED, with the field and what works in its place.
     """
-    if job.nodes not in (None, 1):
-        _unsupported("nodes", "a container has one node; leave it out or ask for 1")
     for field, instead in _NOT_YET.items():
         if getattr(job, field):
             _unsupported(field, instead)

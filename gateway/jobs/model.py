@@ -170,8 +170,8 @@ class JobInput(Model):
 
     @property
     def cpu_seconds(self) -> int:
-        """What the job asks for at most: cpus x containers x run time."""
-        return self.cpus * self.num_containers * self.runtime
+        """What the job asks for at most: cpus x nodes x containers x run time."""
+        return self.cpus * (self.nodes or 1) * self.num_containers * self.runtime
 
     @field_validator("input_files", mode="wrap")
     @classmethod

@@ -152,8 +152,13 @@ class InfoService(Protocol):
     def whoami(self, caller: Caller) -> wire.WhoAmI:
         """Say who the caller is here."""
 
-    def sites(self) -> list[wire.Site]:
-        """List the sites."""
+    def sites(self, caller: Caller) -> list[wire.Site]:
+        """List the sites, each with what it offers the caller."""
+
+    def switch_site(
+        self, caller: Caller, name: str, *, active: bool, reason: str | None = None
+    ) -> None:
+        """Have a site take jobs, or no more of them; NOT_FOUND for one that there is not."""
 
     def ready(self) -> wire.Ready:
         """Check each thing that the gateway depends on."""

@@ -28,7 +28,6 @@ def rows(
     states: Sequence[str],
     refs: Sequence[JobRef],
     limit: int,
-    accounts: dict[str, str | None],
     reader: listing.Reader | None = None,
 ) -> list[wire.AcctRow]:
     """Return rows of jobs that were there between two times, each job's followed by its containers' and phases'.
@@ -41,8 +40,6 @@ def rows(
         Phases of jobs, as they are stored; empty for all.
     refs
         Jobs, containers or phases wanted; empty for all.
-    accounts
-        The Slurm account of each site.
     reader
         Of the jobs that are named, those that are shared with this one are there, too.
     """
@@ -65,7 +62,7 @@ def rows(
         some = jobs[first : first + _BATCH]
         sums = _Sums.of(session, [job.id or 0 for job in some])
         for job in some:
-            rows = _of_job(job, accounts.get(job.site), sums)
+            rows = _of_job(job, sums)
             found += [row for row in rows if _wanted(row.JobID, names)]
     return found
 
@@ -104,26 +101,28 @@ class _Sums:
         )
 
 
-def _of_job(job: Job, account: str | None, sums: _Sums) -> list[wire.AcctRow]:
+def _of_job(job: Job, sums: _Sums) -> list[wire.AcctRow]:
     containers = sums.containers[job.id or 0]
-    parts = [_of_container(job, account, container, sums) for container in containers]
+    parts = [_of_container(job, container, sums) for container in containers]
     heads = [part[0] for part in parts]
     starts = [row.Start for row in heads if row.Start is not None]
     ends = [row.End for row in heads if row.End is not None]
+    nodes = job.job_input.get("nodes") or 1
     waits = [row.QueueWait for row in heads if row.QueueWait is not None]
     total = wire.AcctRow(
-        **_common(job, account),
+        **_common(job),
         JobID=str(job.id),
         State=job.phase.upper(),
         ExitCode=_code(_first_failed(containers)),
         Start=min(starts, default=None),
         End=max(ends, default=None) if job.phase in store.ENDED else None,
         Elapsed=(max(ends) - min(starts)).total_seconds() if starts and ends else None,
-        NCPUS=job.cpus * job.num_containers,
+        NCPUS=job.cpus * nodes * job.num_containers,
+        NGPUS=_gpus(job) * nodes * job.num_containers,
         ReqMem=job.memory,
         MaxRSS=job.max_memory,
         TotalCPU=_sum(row.TotalCPU for row in heads),
-        NNodes=len({row.NodeList for row in heads if row.NodeList}),
+        NNodes=nodes * len({row.NodeList for row in heads if row.NodeList}),
         NodeList=",".join(sorted({row.NodeList for row in heads if row.NodeList})),
         SlurmID=",".join(sorted({c.slurm_job_id for c in containers if c.slurm_job_id})),
         Inputs=job.input_file_count,
@@ -139,6 +138,10 @@ def _of_job(job: Job, account: str | None, sums: _Sums) -> list[wire.AcctRow]:
     return [total, *(row for part in parts for row in part)]
 
 
+def _gpus(job: Job) -> int:
+    return job.job_input.get("gpus") or 0
+
+
 def _first_failed(containers: Sequence[Container]) -> Container:
     """Return the container whose exit code is the job's: the first that is not 0, or not known."""
     failed = [each for each in containers if each.exit_code]
@@ -152,12 +155,14 @@ def _code(container: Container) -> str:
     return f"{code if code is not None else ''}:{container.signal or 0}"
 
 
-def _common(job: Job, account: str | None) -> dict[str, Any]:
+def _common(job: Job) -> dict[str, Any]:
     image = job.image
     return {
         "JobName": job.name or str(image["name"]).rpartition("/")[2],
         "User": job.user,
-        "Account": account,
+        "Account": job.account,
+        "Partition": job.partition,
+        "QOS": job.qos,
         "Site": job.site,
         "Image": f"{image['name']}:{image['tag']}" if image.get("tag") else str(image["name"]),
         "Digest": str(image["digest"]),
@@ -165,10 +170,9 @@ def _common(job: Job, account: str | None) -> dict[str, Any]:
     }
 
 
-def _of_container(
-    job: Job, account: str | None, container: Container, sums: _Sums
-) -> list[wire.AcctRow]:
+def _of_container(job: Job, container: Container, sums: _Sums) -> list[wire.AcctRow]:
     usage = container.usage or {}
+    nodes = job.job_input.get("nodes") or 1
     steps = {str(step["name"]): step for step in usage.get("steps", [])}
     start, submit = _time(usage.get("start")), _time(usage.get("submit"))
     elapsed = usage.get("elapsed")
@@ -179,18 +183,19 @@ def _of_container(
     if container.slurm_job_id is not None:
         slurm = f"{container.slurm_job_id}_{store.array_task(container, sums.firsts)}"
     head = wire.AcctRow(
-        **_common(job, account),
+        **_common(job),
         JobID=f"{job.id}_{container.index}",
         State=container.phase.upper(),
         ExitCode=_code(container),
         Start=start,
         End=_time(usage.get("end")),
         Elapsed=elapsed,
-        NCPUS=usage.get("cpus") or job.cpus,
+        NCPUS=usage.get("cpus") or job.cpus * nodes,
+        NGPUS=_gpus(job) * nodes,
         ReqMem=job.memory,
         MaxRSS=usage.get("max_rss"),
         TotalCPU=usage.get("cpu_seconds"),
-        NNodes=1 if container.node else 0,
+        NNodes=nodes if container.node else 0,
         NodeList=container.node,
         SlurmID=slurm,
         Inputs=inputs[0],

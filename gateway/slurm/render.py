@@ -21,12 +21,18 @@ from gateway.errors import ConfigError
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}", re.ASCII)
 _PATH = re.compile(r"/[A-Za-z0-9_.+/-]{0,1023}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_FEATURES = re.compile(r"[A-Za-z0-9(\[][A-Za-z0-9_.:&|*()\[\]-]{0,254}", re.ASCII)
+_LICENSE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(?:@[A-Za-z0-9_.-]{1,63})?(?::[1-9][0-9]{0,8})?"
+_LICENSES = re.compile(rf"(?=.{{1,255}}\Z){_LICENSE}(?:,{_LICENSE})*", re.ASCII)
 _ENDING = ".sbatch.j2"
 
 
 @dataclass(frozen=True)
 class ScriptValues:
-    """What a template may use. Paths are absolute; `memory_mb` in MiB; `minutes` is Slurm's time limit."""
+    """What a template may use. Paths are absolute; `memory_mb` in MiB a node; `minutes` is Slurm's time limit.
+
+    `tasks` are those of the array; each has `nodes` nodes and on each of them one task with `cpus` and `gpus`.
+    """
 
     job_name: str
     comment: str
@@ -44,6 +50,11 @@ class ScriptValues:
     job_file: str
     number: int
     first: int
+    nodes: int = 1
+    gpus: int = 0
+    constraint: str | None = None
+    reservation: str | None = None
+    licenses: str | None = None
 
 
 def render(template: str, values: ScriptValues) -> str:
@@ -134,16 +145,29 @@ def template_path(template: str) -> Path:
 
 
 def _check(values: ScriptValues) -> None:
-    words = (values.job_name, values.comment, values.partition, values.account, values.qos)
+    words = (
+        *(values.job_name, values.comment, values.partition, values.account, values.qos),
+        values.reservation,
+    )
     paths = (values.job_dir, values.python, values.agent, values.job_file)
-    numbers = (values.tasks, values.cpus, values.memory_mb, values.minutes, values.signal_seconds)
+    numbers = (
+        *(values.tasks, values.cpus, values.memory_mb, values.minutes, values.signal_seconds),
+        values.nodes,
+    )
+    patterns = ((values.constraint, _FEATURES), (values.licenses, _LICENSES))
     for word in words:
         if word is not None and not _WORD.fullmatch(word):
             raise ValueError(f"{word!r} may not stand in a batch script")
+    for text, pattern in patterns:
+        if text is not None and not pattern.fullmatch(text):
+            raise ValueError(f"{text!r} may not stand in a batch script")
     for path in paths:
         if not _PATH.fullmatch(path):
             raise ValueError(f"the path {path!r} may not stand in a batch script")
     if any(type(number) is not int or number < 1 for number in numbers):
         raise ValueError(f"counts in a batch script are whole numbers from 1: {numbers}")
-    if any(type(number) is not int or number < 0 for number in (values.number, values.first)):
-        raise ValueError("submission and container numbers are whole numbers from 0")
+    if any(
+        type(number) is not int or number < 0
+        for number in (values.number, values.first, values.gpus)
+    ):
+        raise ValueError("numbers of submissions, containers and GPUs are whole numbers from 0")

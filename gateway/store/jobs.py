@@ -72,6 +72,23 @@ def explain(session: Session, job_ids: Iterable[int], reason: str | None) -> Non
     )
 
 
+def hold_back(session: Session, site: str, reason: str) -> None:
+    """Say of the jobs of a site that Slurm has not got yet, whole or in part, why they are not submitted."""
+    prepared = exists(
+        select(Submission.id).where(Submission.job_id == Job.id, Submission.state == "prepared")
+    )
+    session.exec(
+        update(Job)
+        .where(
+            *_open(site),
+            or_(Job.phase == "created", prepared),
+            col(Job.cancel_by).is_(None),
+            col(Job.reason).is_distinct_from(reason),
+        )
+        .values(reason=reason)
+    )
+
+
 def waiting(session: Session, site: str) -> list[Container]:
     """Return the containers of a site that have not ended, by job and number, as `containers` does."""
     query = (

@@ -102,6 +102,9 @@ class Job(SQLModel, table=True):
     cpus: int
     memory: int = Field(sa_column=Column(BigInteger, nullable=False))
     runtime: int
+    partition: str | None = None
+    qos: str | None = None
+    account: str | None = None
     input_file_count: int
     input_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
     output_dir: str
@@ -422,3 +425,15 @@ class Resend(SQLModel, table=True):
     transition_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     by: str
     time: datetime = Field(sa_column=_time(nullable=False))
+
+
+class SiteSwitch(SQLModel, table=True):
+    """Whether a site takes jobs, where an admin has said so: it goes before the configuration."""
+
+    __tablename__ = "site_switch"
+
+    site: str = Field(primary_key=True)
+    active: bool
+    reason: str | None = Field(default=None, sa_column=Column(Text))
+    changed_by: str
+    changed: datetime = Field(sa_column=_time(nullable=False))

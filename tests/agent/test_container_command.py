@@ -15,6 +15,7 @@ from gateway.agent.container import (
     lacks_workdir,
     refusal,
 )
+from gateway.agent.nodes import handed_on
 from gateway.agent.place import Place
 from tests.agent.conftest import SLURM, Site
 
@@ -48,6 +49,29 @@ def test_a_container_is_shut_off_from_the_node_and_gets_no_home(site: Site) -> N
     assert after(argv, "--home") == ["/tmp"]
     assert after(argv, "--workdir") == [str(site.base / "tmp")]
     assert after(argv, "--no-mount") == ["hostfs,bind-paths"]
+
+
+def test_one_with_gpus_gets_the_driver_and_the_devices_that_slurm_gave_it(site: Site) -> None:
+    environ = {"CUDA_VISIBLE_DEVICES": "1,3", "SLURM_PROCID": "0", "AWS_SECRET": "x"}
+    job, container = site.job(gpus=2), site.container(environment={})
+    place = Place(job, 0, SLURM)
+    found = command(job, container, place, SIF, slurm=handed_on(job, environ))
+    assert "--nv" in found.argv[: found.argv.index(str(SIF))]
+    assert found.env["APPTAINERENV_CUDA_VISIBLE_DEVICES"] == "1,3"
+    assert not [name for name in found.env if "SLURM" in name or "AWS" in name]
+    own = site.container(environment={"CUDA_VISIBLE_DEVICES": "0"})
+    found = command(job, own, place, SIF, slurm=handed_on(job, environ))
+    assert found.env["APPTAINERENV_CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_one_without_gets_neither(site: Site) -> None:
+    assert "--nv" not in made(site).argv
+    assert handed_on(site.job(), {"CUDA_VISIBLE_DEVICES": "0", "SLURM_PROCID": "0"}) == {}
+
+
+def test_one_on_several_nodes_is_told_which_it_is(site: Site) -> None:
+    environ = {"SLURM_PROCID": "1", "SLURM_NNODES": "2", "SLURM_JOB_ID": "7"}
+    assert handed_on(site.job(nodes=2), environ) == {"SLURM_PROCID": "1", "SLURM_NNODES": "2"}
 
 
 def test_it_has_its_inputs_outputs_and_reference_data_and_nothing_else(site: Site) -> None:

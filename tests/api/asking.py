@@ -44,6 +44,7 @@ def url_of(route: Route, fake: FakeGateway) -> str:
         .replace("{path:path}", path)
         .replace("{refdata_id}", known[-1].id if known else "1")
         .replace("{cluster}", "dev")
+        .replace("{site}", "dev")
         .replace("{number}", "0")
         .replace("{stream}", "stdout")
         .replace("{name:path}", "ghcr.io/kbase/checksum:1.0")

@@ -394,8 +394,17 @@ class FakeInfo:
             user=caller.user, roles=["admin"] if caller.admin else ["user"], allowed_paths=[]
         )
 
-    def sites(self) -> list[wire.Site]:
+    def sites(self, caller: Caller) -> list[wire.Site]:
         return self.sites_
+
+    def switch_site(
+        self, caller: Caller, name: str, *, active: bool, reason: str | None = None
+    ) -> None:
+        found = [site for site in self.sites_ if site.cluster == name]
+        if not found:
+            raise GatewayError(AppCode.NOT_FOUND, f"There is no site {name!r}; the sites are dev.")
+        found[0].active = found[0].available = active
+        found[0].unavailable_reason = found[0].inactive_reason = None if active else reason
 
     def ready(self) -> wire.Ready:
         return wire.Ready(

@@ -36,6 +36,23 @@ def test_options_become_the_job(fake: FakeGateway) -> None:
     }  # fmt: skip
 
 
+def test_what_is_asked_of_slurm_has_sbatchs_options(fake: FakeGateway) -> None:
+    short = _sent(
+        fake, "-A", "lab", "-q", "debug", "-p", "gpu", "-C", "a&b", "-G", "2", "-L", "cfs:2", "-N", "3", "--reservation", "course",
+    )  # fmt: skip
+    wanted = {
+        "account": "lab", "qos": "debug", "partition": "gpu", "constraint": "a&b", "gpus": 2, "licenses": "cfs:2",
+        "nodes": 3, "reservation": "course",
+    }  # fmt: skip
+    assert {field: short[field] for field in wanted} == wanted
+    long = _sent(
+        fake, "--account=lab", "--qos=debug", "--partition=gpu", "--constraint=a&b", "--gpus-per-task=2", "--licenses=cfs:2",
+        "--nodes=3", "--reservation=course",
+    )  # fmt: skip
+    assert long == short
+    assert not wanted.keys() & _sent(fake).keys()
+
+
 @pytest.mark.parametrize(
     ("given", "memory"),
     [

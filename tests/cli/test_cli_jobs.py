@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import wire
 from gateway.errors import AppCode, GatewayError, SiteError
 from tests.api.gateway_fake import JOB, ME, FakeGateway
 from tests.cli.run import PROGRAMS, run
@@ -156,7 +157,7 @@ def test_images_sites_and_whoami_are_tables_and_json(fake: FakeGateway) -> None:
     ]  # fmt: skip
     assert json.loads(run(fake, "cts", "images", "--json").out)[0]["tag"] == "1.0"
     assert run(fake, "cts", "sites").out.splitlines()[1].split() == [
-        "dev", "up", "4", "8", "15.5", "2880",
+        "dev", "up", "4", "8", "15.5", "0", "2880",
     ]  # fmt: skip
     assert json.loads(run(fake, "cts", "sites", "--json").out)[0]["max_runtime_min"] == 2880
     assert run(fake, "cts", "whoami").out == f"{ME} (user)\n"
@@ -169,6 +170,48 @@ def test_a_site_that_is_down_says_why(fake: FakeGateway) -> None:
         site.model_copy(update={"available": False, "unavailable_reason": "no ssh"})
     ]
     assert run(fake, "cts", "sites").out.splitlines()[1].endswith("no ssh")
+
+
+def test_one_site_is_shown_with_all_that_it_offers(fake: FakeGateway) -> None:
+    offers = {
+        "partitions": [
+            wire.SiteQueue(name="regular"),
+            wire.SiteQueue(name="debug", max_runtime_min=20),
+        ],
+        "accounts": ["dev", "lab"],
+        "licenses": {"cfs": 2},
+        "gpus_per_node": 4,
+    }
+    fake.info.sites_ = [fake.info.sites_[0].model_copy(update=offers)]
+    shown = run(fake, "cts", "sites", "dev").out
+    for line in (
+        "GPUs/node    4",
+        "Partitions   regular, debug (20 minutes)",
+        "Accounts     dev, lab",
+        "Licenses     cfs:2",
+    ):
+        assert line in shown.splitlines()
+    assert "QOS" not in shown
+    found = json.loads(run(fake, "cts", "sites", "dev", "--json").out)
+    assert [site["cluster"] for site in found] == ["dev"]
+    run(fake, "cts", "sites", "mars").refused(3, "there is no site mars; the sites are dev")
+
+
+def test_admins_switch_a_site_off_and_on(fake_admin: FakeGateway) -> None:
+    done = run(fake_admin, "cts", "admin", "site", "off", "dev", "--reason", "until noon")
+    assert done.out == "dev takes no more jobs: until noon\n"
+    row = run(fake_admin, "cts", "sites").out.splitlines()[1]
+    assert row.split()[:2] == ["dev", "off"]
+    assert row.endswith("until noon")
+    assert run(fake_admin, "cts", "admin", "site", "on", "dev").out == "dev takes jobs\n"
+    done = run(fake_admin, "cts", "admin", "site", "off", "dev", "--json")
+    assert json.loads(done.out) == {"cluster": "dev", "active": False, "reason": None}
+    run(fake_admin, "cts", "admin", "site", "on", "mars").refused(3, "40000", "no site 'mars'")
+
+
+def test_users_do_not_switch_sites(fake: FakeGateway) -> None:
+    run(fake, "cts", "admin", "site", "off", "dev").refused(3, "20000")
+    assert fake.info.sites_[0].active
 
 
 def test_admins_approve_images_and_list_everyones_jobs(fake_admin: FakeGateway) -> None:
@@ -292,7 +335,7 @@ def test_version_is_the_clients(fake: FakeGateway) -> None:
 
 SUBCOMMANDS = [
     "submit", "jobs", "show", "logs", "cancel", "wait", "images", "sites", "whoami", "script",
-    "admin image approve", "admin jobs",
+    "admin image approve", "admin jobs", "admin site on", "admin site off",
 ]  # fmt: skip
 HELPS = [
     ("cts",),

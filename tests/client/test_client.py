@@ -22,6 +22,17 @@ def client(fake: FakeGateway) -> Client:
     return Client(str(fake.socket))
 
 
+def test_admins_switch_sites(fake_admin: FakeGateway) -> None:
+    client = Client(str(fake_admin.socket))
+    client.switch_site("dev", active=False, reason="a&b = c?")
+    site = client.sites()[0]
+    assert (site.active, site.inactive_reason) == (False, "a&b = c?")
+    client.switch_site("dev", active=True)
+    assert client.sites()[0].active
+    with pytest.raises(CtsError, match="no name of anything"):
+        client.switch_site("../jobs", active=True)
+
+
 def test_answers_are_models(fake: FakeGateway, client: Client) -> None:
     assert client.root().version == "0.1"
     assert client.whoami().user == ME

@@ -146,7 +146,7 @@ class TestUnknownKeys:
             (
                 "sites.dev",
                 "xyzzy = 1",
-                "sites.dev.xyzzy: unknown key; known here: account, active, apptainer",
+                "sites.dev.xyzzy: unknown key; known here: account, accounts, active, apptainer",
             ),
             ("databse", "url = 'x'", "databse: unknown key; did you mean 'database'?"),
         ],

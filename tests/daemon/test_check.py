@@ -145,7 +145,7 @@ def test_a_template_that_would_fail_at_a_submission_is_one_line(
     look: Look, world: World, tmp_path: Path
 ) -> None:
     template = tmp_path / "own.sbatch.j2"
-    template.write_text("#!/bin/sh\n{{ v.nodes }}\n")
+    template.write_text("#!/bin/sh\n{{ v.hosts }}\n")
     lines = look(config=_with(world, template=str(template)))
     assert _failed(lines) == ["site dev: template"]
     assert "line 2" in lines["site dev: template"].detail

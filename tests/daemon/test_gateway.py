@@ -77,11 +77,11 @@ def test_a_site_that_has_trouble_is_shown_as_such_with_its_jobs(
     number = world.add()
     loop = next(loop for loop in gateway.loops if loop.name == "poll:dev")
     loop.last_error = "squeue: Unable to contact slurm controller"
-    assert gateway.services.info.sites()[0].available is False
+    assert gateway.services.info.sites(ALICE)[0].available is False
     reason = gateway.services.jobs.status(ALICE, number).reason or ""
     assert reason == f"the site dev does not answer as it should: {loop.last_error}"
     loop.last_error = None
-    assert gateway.services.info.sites()[0].available is True
+    assert gateway.services.info.sites(ALICE)[0].available is True
 
 
 def test_the_log_of_a_job_is_read_in_slices_of_any_size(world: World, gateway: Gateway) -> None:

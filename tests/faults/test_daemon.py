@@ -95,3 +95,14 @@ def test_a_full_disk_under_the_database_refuses_new_jobs_and_keeps_the_old_ones(
         )
         site.tool("start", "gateway")
     assert site.job(running)["state"] == "complete"
+
+
+def test_a_site_that_was_switched_off_stays_off_over_a_restart_of_the_daemon(
+    site: DevCluster,
+) -> None:
+    reason = "it is for tests alone, and is off"
+    site.run("cts", "admin", "site", "on", "spare", user="ada")
+    site.run("cts", "admin", "site", "off", "spare", "--reason", reason, user="ada")
+    site.tool("restart", "gateway")
+    shown = json.loads(site.run("cts", "sites", "spare", "--json").stdout)[0]
+    assert (shown["active"], shown["inactive_reason"]) == (False, reason)

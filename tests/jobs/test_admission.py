@@ -126,6 +126,20 @@ def test_a_site_that_is_switched_off_takes_no_jobs_and_says_why(
     assert error.message == f"The site dev takes no jobs now: {said}."
 
 
+def test_where_a_job_goes_in_slurm_is_kept_with_the_sites_own_filled_in(world: World) -> None:
+    desk = Desk(world, partition="regular", account="dev", qos_offered={"low": 0}, gpus_per_node=2)
+    job = desk.admit(qos="low", gpus=2)
+    assert (job.partition, job.qos, job.account) == ("regular", "low", "dev")
+    assert job.job_input["gpus"] == 2
+    assert "partition" not in job.job_input
+
+
+def test_what_a_site_does_not_offer_is_refused_before_anything_is_stored(desk: Desk) -> None:
+    error = desk.refused(gpus=1)
+    assert error.code is AppCode.ILLEGAL_PARAMETER
+    assert error.message == "gpus: dev has no GPUs; leave it out, or use another site"
+
+
 def test_an_image_that_is_not_approved_is_refused_with_whom_to_ask(desk: Desk) -> None:
     error = desk.refused(image="ghcr.io/kbase/other:1.0")
     assert error.code is AppCode.NO_SUCH_IMAGE

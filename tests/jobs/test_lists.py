@@ -214,7 +214,6 @@ class TestSharing:
                     states=(),
                     refs=refs,
                     limit=10,
-                    accounts={},
                 )
             return [row.JobID for row in rows if "_" not in row.JobID]
 

@@ -118,14 +118,6 @@ def test_what_is_run_today_is_let_through(changes: dict[str, Any]) -> None:
     ("changes", "field"),
     [
         ({"skip_existing": True}, "skip_existing"),
-        ({"gpus": 1}, "gpus"),
-        ({"nodes": 2}, "nodes"),
-        ({"partition": "p"}, "partition"),
-        ({"qos": "q"}, "qos"),
-        ({"account": "a"}, "account"),
-        ({"constraint": "c"}, "constraint"),
-        ({"reservation": "r"}, "reservation"),
-        ({"licenses": "l"}, "licenses"),
         ({"retries": 1}, "retries"),
     ],
 )

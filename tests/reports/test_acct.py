@@ -19,7 +19,6 @@ from tests.daemon.world import World
 def _rows(world: World, **wanted: Any) -> list[wire.AcctRow]:
     fields: dict[str, Any] = {
         "user": None, "start": None, "end": None, "states": (), "refs": (), "limit": 1000,
-        "accounts": {"dev": "proj"},
     }  # fmt: skip
     with world.database.read() as session:
         return acct.rows(session, **fields | wanted)
@@ -30,7 +29,7 @@ def _ids(world: World, **wanted: Any) -> list[str]:
 
 
 def _ended(world: World, containers: int = 2) -> int:
-    number, slurm = world.submit(containers)
+    number, slurm = world.submit(containers, account="proj", partition="regular", qos="low")
     for index in range(containers):
         world.complete(number, slurm, index, name=f"{number}-{index}")
         steps = [("batch", "COMPLETED"), ("stage-in", "COMPLETED"), ("run", "COMPLETED"), ("stage-out", "COMPLETED")]  # fmt: skip
@@ -54,6 +53,7 @@ def test_the_row_of_a_job_sums_its_containers_up(world: World) -> None:
     row = _rows(world)[0]
     assert (row.JobID, row.State, row.ExitCode) == (str(number), "COMPLETE", "0:0")
     assert (row.User, row.Account, row.Site) == ("alice", "proj", "dev")
+    assert (row.Partition, row.QOS, row.NGPUS) == ("regular", "low", 0)
     assert (row.JobName, row.Image) == ("sum", "ghcr.io/kbase/sum:1.0")
     assert (row.NCPUS, row.ReqMem, row.MaxRSS) == (2, 100 * 10**6, 1 << 20)
     assert row.TotalCPU == 32.0  # 2 containers, 4 steps of 4 s

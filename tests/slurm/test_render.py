@@ -70,12 +70,19 @@ VALUES = st.builds(
     job_file=paths,
     number=st.integers(0, 10**12),
     first=st.integers(0, 10**12),
+    nodes=counts,
+    gpus=st.integers(0, 64),
+    constraint=st.none() | st.sampled_from(["cpu", "gpu&hbm80g", "[rack1*2|rack2]", "(a|b)&c"]),
+    reservation=st.none() | words,
+    licenses=st.none() | st.sampled_from(["cfs", "cfs,scratch:2", "matlab@server.x:10"]),
 )
 ANY = {
-    **dict.fromkeys(("job_name", "comment", "partition", "account", "qos"), any_word),
+    **dict.fromkeys(
+        ("job_name", "comment", "partition", "account", "qos", "reservation"), any_word
+    ),
     **dict.fromkeys(("job_dir", "python", "agent", "job_file"), any_path),
     **dict.fromkeys(("tasks", "cpus", "memory_mb", "minutes", "signal_seconds"), any_number),
-    **dict.fromkeys(("number", "first"), any_number),
+    **dict.fromkeys(("number", "first", "nodes", "gpus"), any_number),
 }
 
 
@@ -107,7 +114,9 @@ def test_no_value_can_start_another_line_or_word(field: str) -> None:
             return
         assert is_a_plain_script(script)
         assert len(script.split("\n")) == len(render("generic", GOOD).split("\n")) + (
-            field == "qos" and value is not None
+            (field in ("qos", "reservation") and value is not None)
+            or (field == "nodes" and value > 1)
+            or (field == "gpus" and value > 0)
         )
 
     check()
@@ -135,6 +144,32 @@ def test_no_letter_that_means_something_to_a_shell_passes(field: str) -> None:
         for value in (f"/a{letter}", f"/{letter}a", f"a{letter}", f"a{letter}b", letter):
             with pytest.raises(ValueError, match="may not stand in a batch script"):
                 render("generic", dataclasses.replace(GOOD, **{field: value}))
+
+
+@pytest.mark.parametrize("field", ["constraint", "licenses"])
+@pytest.mark.parametrize("text", ["", "a b", "a\n#SBATCH --uid=0", "$(id)", "`id`", "a;b", "a'b", 'a"b', "a\\b", "-a", "#", "a>b", "é", "a" * 256])  # fmt: skip
+def test_no_expression_of_features_or_licenses_holds_more_than_it_needs(
+    field: str, text: str
+) -> None:
+    values: dict[str, Any] = {field: text}
+    with pytest.raises(ValueError, match="may not stand in a batch script"):
+        render("generic", dataclasses.replace(GOOD, **values))
+
+
+def test_what_a_job_asks_of_slurm_is_a_directive_each() -> None:
+    asked = dataclasses.replace(
+        GOOD, nodes=2, gpus=4, constraint="gpu&(a|b)", reservation="course", licenses="cfs:2"
+    )
+    lines = render("generic", asked).splitlines()
+    for line in (
+        *("--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--gpus-per-task=4"),
+        *("--constraint=gpu&(a|b)", "--reservation=course", "--licenses=cfs:2"),
+    ):
+        assert f"#SBATCH {line}" in lines
+    plain = render("generic", GOOD)
+    assert "--nodes=1\n" in plain
+    for word in ("per-node", "gpus", "constraint", "reservation", "licenses"):
+        assert word not in plain
 
 
 def test_no_path_holds_what_slurm_would_expand_in_file_names() -> None:
@@ -180,7 +215,7 @@ class TestASitesOwnTemplate:
         [
             ("#!/bin/sh\n{% if v.qos %}\n", r"own\.j2, line 2: .*endif"),
             ("#!/bin/sh\ntrue\n{{ v. }}\n", r"own\.j2, line 3: expected name"),
-            ("#!/bin/sh\n\n\n{{ v.nodes }}\n", r"own\.j2, line 4: .*no attribute 'nodes'"),
+            ("#!/bin/sh\n\n\n{{ v.hosts }}\n", r"own\.j2, line 4: .*no attribute 'hosts'"),
             ("#!/bin/sh\n{{ partition }}\n", r"own\.j2, line 2: 'partition' is undefined"),
             ("#!/bin/sh\n{{ 1 / 0 }}\n", r"own\.j2, line 2: division by zero"),
             ("#!/bin/sh\n{{ v.qos | nope }}\n", r"own\.j2, line 2: No filter named 'nope'"),
