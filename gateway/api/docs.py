@@ -84,6 +84,9 @@ def _call(method: str, path: str, operation: Node, models: Node) -> Iterator[str
         if status[0] == "2":
             found = _type(_content(answer).get("schema", {}))
             yield f"<p>Answer {status}: {found if status != '204' else 'nothing'}</p>"
+            if "example" in _content(answer):
+                shown = json.dumps(_content(answer)["example"], indent=1, ensure_ascii=False)
+                yield f"<pre class='answer'>{escape(shown)}</pre>"
 
 
 def _content(holder: Node) -> Node:

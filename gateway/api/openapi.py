@@ -6,9 +6,15 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from gateway.api.examples import example_of
 from gateway.jobs.model import JobInput
 
 _REF = "#/components/schemas/{model}"
+_REQUEST_ID = {
+    "description": "What the gateway's admins find the request by in their log.",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+}
 EXAMPLE: dict[str, Any] = {
     "cluster": "dev",
     "image": "ghcr.io/kbase/checksum:1.0",
@@ -70,4 +76,16 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
             "schema": {"type": "boolean"},
         },
     }
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            _exemplify(operation, schemas)
     return schema
+
+
+def _exemplify(operation: dict[str, Any], models: dict[str, Any]) -> None:
+    """Give every answer an example and its request's id; the examples of requests are written by hand, for they must work."""
+    for answer in operation["responses"].values():
+        for kind, content in answer.get("content", {}).items():
+            if kind == "application/json" and "schema" in content and "example" not in content:
+                content["example"] = example_of(content["schema"], models)
+        answer.setdefault("headers", {})["X-Request-ID"] = _REQUEST_ID

@@ -9,6 +9,7 @@ from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from pydantic import TypeAdapter
 
 from gateway.api.docs import page
 from gateway.api.routes import ROUTES
@@ -90,6 +91,38 @@ def test_each_example_of_a_body_is_one_that_the_gateway_takes(
             assert fake_admin.http.request(method, path, json=body).is_success, text
             asked.append(path)
     assert {"/jobs", "/tokens", "/admin/tokens"} <= set(asked)
+
+
+def test_every_parameter_body_and_answer_has_an_example_that_its_model_takes(
+    fake: FakeGateway,
+) -> None:
+    schema = fake.http.get("/openapi.json").json()
+    models = {route.name: route.model for route in ROUTES}
+    for path, methods in schema["paths"].items():
+        for operation in methods.values():
+            where = f"{path} {operation['operationId']}"
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path" and "enum" not in parameter["schema"]:
+                    given = parameter["schema"] | parameter
+                    assert "examples" in given or "minimum" in given, where
+            for answer in operation["responses"].values():
+                if "application/json" in (content := answer.get("content", {})):
+                    assert content["application/json"].get("example") is not None, where
+            body = operation.get("requestBody", {})
+            if body.get("required"):
+                content = body["content"]["application/json"]
+                model = schema["components"]["schemas"][
+                    content["schema"]["$ref"].rpartition("/")[2]
+                ]
+                assert content.get("example") or model.get("example"), where
+            model = models[operation["operationId"]]
+            if model is not None:
+                (good,) = [code for code in operation["responses"] if code.startswith("2")]
+                content = operation["responses"][good]["content"]["application/json"]
+                TypeAdapter(model).validate_python(content["example"])
+            assert all(
+                "X-Request-ID" in answer["headers"] for answer in operation["responses"].values()
+            )
 
 
 def test_what_a_description_holds_is_text() -> None:
