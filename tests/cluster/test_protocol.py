@@ -216,7 +216,7 @@ def test_a_finished_job_is_not_canceled_and_says_its_state(world: World) -> None
     assert world.alice.get(f"/jobs/{world.job}/status").json()["state"] == "complete"
 
 
-def test_a_job_is_canceled_with_204_twice_and_has_no_logs_where_it_never_ran(world: World) -> None:
+def test_a_job_is_canceled_with_204_twice_and_is_then_canceled(world: World) -> None:
     number = world.alice.post(
         "/jobs", json=job_of(world.image, cpus=16, params={"args": ["x"]})
     ).json()["job_id"]
@@ -455,3 +455,26 @@ def test_outputs_whose_names_have_quotes_semicolons_and_spaces_are_all_there(wor
     prefix = job["job_input"]["output_dir"]
     assert {row["file"].removeprefix(prefix) for row in job["outputs"]} == set(names)
     assert set(world.site.objects(prefix)) == set(names)
+
+
+def test_a_container_has_the_cpus_that_were_asked_for_and_no_more(world: World) -> None:
+    count = "cat /proc/self/status | sed -n 's/^Cpus_allowed_list:[[:space:]]*//p'"
+    script = f"{count}; echo x > /output_files/x"
+    job = world.site.finish(world.site.submit(image=world.image, script=script, cpus=2))
+    assert job["state"] == "complete", job["error"]
+    allowed = world.alice.get(f"/jobs/{job['id']}/log/0/stdout").text.strip()
+    ends = [(part.split("-")[0], part.split("-")[-1]) for part in allowed.split(",")]
+    assert sum(int(last) - int(first) + 1 for first, last in ends) == 2, allowed
+
+
+def test_what_a_job_did_not_say_is_shown_in_it(world: World) -> None:
+    """The defaults are the protocol's, and whoever looks sees them."""
+    job = job_of(world.image, memory=None, runtime=None)
+    number = world.alice.post("/jobs", json=job).json()["job_id"]
+    assert world.alice.put(f"/jobs/{number}/cancel").status_code == 204
+    given = world.alice.get(f"/jobs/{number}").json()["job_input"]
+    assert (given["cpus"], given["num_containers"]) == (1, 1)
+    assert given["memory"] == 10_000_000
+    assert given["runtime"] in (60, "PT60S", "PT1M")
+    assert given["params"]["input_mount_point"] == "/input_files"
+    assert given["params"]["output_mount_point"] == "/output_files"
