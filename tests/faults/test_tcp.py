@@ -5,44 +5,20 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
 
-from gateway.client import Client
 from tests.conftest import DevCluster
+from tests.remote import Remote, make
 
 pytestmark = pytest.mark.cluster
-
-
-@dataclass(frozen=True)
-class Remote:
-    """The listener as it is reached from the host, which shares the cluster's loopback."""
-
-    url: str
-    ca_inside: str
-    ca: Path
-
-    def client(self, token: str) -> Client:
-        """A Python client."""
-        return Client(url=self.url, token=token, ca_file=str(self.ca))
 
 
 @pytest.fixture(scope="session")
 def remote(site: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Remote:
     """Where the listener is, with the CA's certificate copied out of the site."""
-    facts = json.loads(site.tool("env").stdout)
-    ca = tmp_path_factory.mktemp("tls") / "ca.pem"
-    ca.write_text(site.run("cat", facts["ca_file"]).stdout)
-    return Remote(facts["url"], facts["ca_file"], ca)
-
-
-def make(site: DevCluster, user: str, *options: str) -> tuple[str, str]:
-    """Make a token as a user does; returns its id and the whole."""
-    made = json.loads(site.run("cts", "token", "create", "--json", *options, user=user).stdout)
-    return made["id"], made["token"]
+    return Remote.of(site, tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
