@@ -19,7 +19,7 @@ OPTIONS = {
     "console": {"user", "host", "skip"},
     "yaml": {"file", "part"},
     "toml": {"file", "wrong"},
-    "python": set(),
+    "python": {"user"},
     "text": {"file", "output"},
     "ini": set(),
 }

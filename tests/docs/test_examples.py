@@ -16,7 +16,7 @@ from tests.docs.shell import Names, Player, Shell, alike
 pytestmark = pytest.mark.cluster
 
 _IMAGES = ("checksum", "fail", "sleep")
-_NEW_IMAGE = "lab/align"  # an image that nobody has approved yet
+_NEW_IMAGES = ("lab/align", "lab/sort")  # images that nobody has approved yet
 _AT_ONE_TIME = 3
 _MARK = "\x1e"
 
@@ -35,14 +35,15 @@ def fixed(site: DevCluster) -> Mapping[str, str]:
     facts = json.loads(site.tool("env").stdout)
     for name in _IMAGES:
         site.image(name)
-    new = f"{_NEW_IMAGE}-{uuid.uuid4().hex[:8]}"
-    source, target = f"{site.registry}/test/checksum:1.0", f"{site.registry}/{new}:2.1"
-    site.run("crane", "copy", "--insecure", source, target, user="root")
+    new = {name: f"{name}-{uuid.uuid4().hex[:8]}" for name in _NEW_IMAGES}
+    for name in new.values():
+        source, target = f"{site.registry}/test/checksum:1.0", f"{site.registry}/{name}:2.1"
+        site.run("crane", "copy", "--insecure", source, target, user="root")
     return {
         "127.0.0.1:17107": site.registry,
         "https://127.0.0.1:17151": facts["url"],
         "http://127.0.0.1:17108": facts["s3_endpoint"],
-        _NEW_IMAGE: new,
+        **new,
     }
 
 
@@ -83,21 +84,31 @@ def test_the_python_examples_of_a_page_print_what_it_says(
 ) -> None:
     names = Names(fixed)
     blocks = [b for b in page.blocks() if b.language == "python" or "output" in b.options]
-    lines: list[str] = []
+    lines: dict[str, list[str]] = {}
     for block in blocks:
         if block.language == "python":
             # Each line keeps its number, for tracebacks; the mark stands where the fence ends.
-            lines += [""] * (block.line - len(lines)) + block.text.splitlines()
-            lines.append(f"print({_MARK!r}, flush=True)")
-    script = names.real("\n".join(lines))
-    done = site.run("/opt/cts/bin/python", "-", text=script, check=False)
-    assert done.returncode == 0, f"{page.name}: {done.stderr}"
-    pieces = iter(done.stdout.split(f"{_MARK}\n"))
+            mine = lines.setdefault(block.options.get("user", "alice"), [])
+            mine += [""] * (block.line - len(mine)) + block.text.splitlines()
+            mine.append(f"print({_MARK!r}, flush=True)")
+    printed_by = {}
+    for user, text in lines.items():
+        script = names.real("\n".join(text))
+        home = site.run("mktemp", "-d", user=user).stdout.strip()
+        done = site.run(
+            *("sh", "-c", 'cd "$1" && exec /opt/cts/bin/python -', "sh", home),
+            user=user,
+            text=script,
+            check=False,
+        )
+        site.run("rm", "-r", home, user=user)
+        assert done.returncode == 0, f"{page.name}: {done.stderr}"
+        printed_by[user] = iter(done.stdout.split(f"{_MARK}\n"))
     for block, after in zip(blocks, [*blocks[1:], None], strict=True):
         if block.language == "python":
             shown = after is not None and after.language != "python"
             expected = after.text if after is not None and shown else ""
-            printed = next(pieces)
+            printed = next(printed_by[block.options.get("user", "alice")])
             assert alike(names.real(expected).splitlines(), printed.splitlines()), (
                 f"{block.place}\n-- the page:\n{expected}\n-- printed:\n{printed}"
             )
