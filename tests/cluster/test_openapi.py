@@ -27,7 +27,7 @@ CHECKS = (
 
 
 def bounded(schema: dict[str, Any], values: dict[str, list[Any] | None]) -> dict[str, Any]:
-    """Have path parameters take these values alone (None: any). Streams without an end are left out."""
+    """Have path parameters take these values alone (None: any), where something is deleted the last. Streams without an end are left out."""
     for path, calls in list(schema["paths"].items()):
         for method, call in list(calls.items()):
             contents = [answer.get("content", {}) for answer in call["responses"].values()]
@@ -40,6 +40,8 @@ def bounded(schema: dict[str, Any], values: dict[str, list[Any] | None]) -> dict
                 name = parameter["name"]
                 assert name in values, f"{path}: say which {name} this test may ask about"
                 given = values[name]
+                if method == "delete" and given is not None:
+                    given = given[-1:]  # what is not there: others use what is
                 if given is not None:
                     parameter["schema"] = {"enum": given}
                     parameter.pop("examples", None)
@@ -74,6 +76,7 @@ def test_nothing_that_the_schema_allows_makes_a_5xx_or_an_answer_outside_it(
                     "cluster": ["none"],
                     "site": ["none"],
                     "token_id": ["0" * 12],
+                    "request_id": ["999999999"],
                 },
             )
         )
