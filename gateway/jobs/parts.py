@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from gateway.jobs.fields import Crc64Nvme, DataId, JobId, ObjectPath, Principal, error_at
 from gateway.jobs.params import TAG_OBJECT, TAG_TEXT, Model, text_or_object
@@ -43,6 +43,8 @@ class Dependency(Model):
 
 class Sharing(Model):
     """Who else may read the job."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"users": ["bob"]}})
 
     users: Annotated[tuple[Principal, ...], Field(max_length=100)] = ()
     groups: Annotated[tuple[Principal, ...], Field(max_length=100)] = ()
