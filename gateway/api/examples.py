@@ -13,6 +13,7 @@ _NAMED: dict[str, list[Any]] = {
     "registered_by": ["ada"],
     "created_by": ["alice"],
     "cluster": ["dev"],
+    "site": ["dev"],
     "roles": [["user"]],
     "service_name": ["CDM Task Service"],
     "version": ["0.1.0"],

@@ -83,7 +83,12 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _exemplify(operation: dict[str, Any], models: dict[str, Any]) -> None:
-    """Give every answer an example and its request's id; the examples of requests are written by hand, for they must work."""
+    """Give every path and every answer an example, and answers their request's id; the examples of requests are written by hand, for they must work."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and not parameter["schema"].get("examples"):
+            parameter.setdefault(
+                "example", example_of(parameter["schema"], models, parameter["name"])
+            )
     for answer in operation["responses"].values():
         for kind, content in answer.get("content", {}).items():
             if kind == "application/json" and "schema" in content and "example" not in content:
