@@ -37,7 +37,7 @@ class LogKeeper:
     Parameters
     ----------
     area
-        `bucket` or `bucket/prefix`; below it a log is `<job>/<container>/stdout`.
+        `bucket` or `bucket/prefix`; below it a log is `<job>/<container>/stdout`, of a container's node K > 0 `stdout.K`.
     """
 
     def __init__(
@@ -82,7 +82,15 @@ class LogKeeper:
 
     def _store(self, job: Job) -> None:
         number = job.id or 0
-        logs = [(index, stream) for index in range(job.num_containers) for stream in STREAMS]
+        with self._db.read() as session:
+            whole = store.get(session, number)
+            nodes = 1 if whole is None else whole.job_input.get("nodes") or 1
+        names = [
+            stream if rank == 0 else f"{stream}.{rank}"
+            for rank in range(nodes)
+            for stream in STREAMS
+        ]
+        logs = [(index, name) for index in range(job.num_containers) for name in names]
         stored = list(self._pool.map(lambda each: self._put(number, *each), logs))
         with self._db.write() as session:
             row = store.get(session, number)

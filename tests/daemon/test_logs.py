@@ -58,6 +58,16 @@ def test_the_logs_of_a_job_that_ended_anyhow_are_put_into_s3_and_the_job_says_wh
     assert woken.is_set()
 
 
+def test_of_a_container_on_several_nodes_the_logs_of_each_are_put_into_s3(world: World) -> None:
+    number = _ended(world, containers=1)
+    job = world.job(number)
+    world.change(job, job_input={**job.job_input, "nodes": 2})
+    (world.folder(number) / "stdout.1").write_bytes(b"second")
+    _keeper(world).tick()
+    assert _object(world, number, "0/stdout") == b"out 0\n"
+    assert _object(world, number, "0/stdout.1") == b"second"
+
+
 def test_a_job_that_goes_on_keeps_its_logs_to_itself(world: World) -> None:
     number = _ended(world, "run")
     _keeper(world).tick()
