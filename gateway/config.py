@@ -183,6 +183,46 @@ class PathRule(_Section):
     groups: tuple[str, ...] = ()
 
 
+class WebhooksSection(_Section):
+    """[webhooks]: where users may have events sent, and how long one may fail."""
+
+    allow_hosts: tuple[str, ...] = ()
+    allow_http: bool = False
+    ca_file: AbsolutePath | None = None
+    per_user: int = Field(default=10, ge=0, le=1000)
+    timeout_seconds: float = Field(default=10, ge=1, le=60)
+    give_up_hours: float = Field(default=72, ge=0.01)
+
+
+class Receiver(_Section):
+    """[[receivers]]: a webhook of the gateway's own, which is told of everyone's jobs."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    url: str
+    secret_file: AbsolutePath
+    states: tuple[str, ...] = ()
+    containers: bool = False
+
+
+class KafkaSection(_Section):
+    """[kafka]: a topic that is told of everyone's jobs; off without bootstrap servers."""
+
+    bootstrap_servers: tuple[str, ...] = ()
+    topic: str = Field(default="cts-jobs", pattern=r"^[A-Za-z0-9._-]{1,249}$")
+    containers: bool = False
+    tls: bool = False
+    ca_file: AbsolutePath | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str | None = None
+    password_file: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> KafkaSection:
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file go together")
+        return self
+
+
 class SiteSection(_Section):
     """[sites.NAME]: one Slurm cluster."""
 
@@ -241,6 +281,9 @@ class Config(_Section):
     images: ImagesSection = ImagesSection()
     roles: RolesSection = RolesSection()
     path_rules: tuple[PathRule, ...] = ()
+    webhooks: WebhooksSection = WebhooksSection()
+    receivers: tuple[Receiver, ...] = ()
+    kafka: KafkaSection = KafkaSection()
     sites: Annotated[dict[str, SiteSection], Field(min_length=1)]
 
     def database_url(self) -> str:
@@ -293,6 +336,9 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> Config:
     except ValidationError as exc:
         lines = [_explain(raw, error) for error in exc.errors()]
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from exc
+    names = [receiver.name for receiver in config.receivers]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{source}: receivers: each needs a name of its own")
     for name in config.sites:
         if not SITE_NAME.fullmatch(name):
             raise ConfigError(
@@ -308,6 +354,11 @@ def warnings_of(path: Path, config: Config) -> list[str]:
         files["database.url_file"] = config.database.url_file
     elif _PASSWORD.match(config.database.url):
         files["database.url holds a password, and"] = path
+    files |= {
+        f"receivers: the secret_file of {each.name}": each.secret_file for each in config.receivers
+    }
+    if config.kafka.password_file is not None:
+        files["kafka.password_file"] = config.kafka.password_file
     found = []
     if {"url", "url_file"} <= config.database.model_fields_set:
         found.append(f"database.url in {path} is not used: database.url_file goes before it")
@@ -356,6 +407,9 @@ def _known_keys(loc: list[Any]) -> list[str]:
         "images": ImagesSection,
         "roles": RolesSection,
         "path_rules": PathRule,
+        "webhooks": WebhooksSection,
+        "receivers": Receiver,
+        "kafka": KafkaSection,
         "sites": SiteSection,
     }
     if loc:

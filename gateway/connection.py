@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -116,8 +117,13 @@ class Connection:
                     exc, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL
                 ),
             ) from exc
+        self._refuse(path, response)
+        return response
+
+    def _refuse(self, path: str, response: httpx.Response) -> None:
+        """Raise what an answer that is no success says."""
         if response.is_success or (path == "/ready" and response.status_code == 503):
-            return response
+            return
         identifier = response.headers.get("X-Request-ID", "")
         try:
             info = wire.ErrorBody.model_validate_json(response.content).error
@@ -161,12 +167,36 @@ class Connection:
 
     def read(self, model: type[_Model], response: httpx.Response) -> _Model:
         """Read an answer."""
+        identifier = response.headers.get("X-Request-ID", "")
+        return self.parse(model, response.content, response.request.url.path, identifier)
+
+    def parse(
+        self, model: type[_Model], text: str | bytes, path: str, request_id: str = ""
+    ) -> _Model:
+        """Read the JSON of a model, which came from a path."""
         try:
-            return model.model_validate_json(response.content)
+            return model.model_validate_json(text)
         except ValueError as exc:
             raise CtsError(
                 500,
-                f"the answer of {self._where} to {response.request.url.path} is not as this client knows it; "
+                f"the answer of {self._where} to {path} is not as this client knows it; "
                 "are the gateway and this client of one release?",
-                request_id=response.headers.get("X-Request-ID", ""),
+                request_id=request_id,
             ) from exc
+
+    @contextmanager
+    def stream(
+        self, path: str, params: Sequence[tuple[str, str]], headers: Mapping[str, str], quiet: float
+    ) -> Iterator[Iterator[str]]:
+        """Get an answer line by line, as it comes; GatewayUnreachableError when it breaks, or nothing comes for `quiet` seconds."""
+        timeout = httpx.Timeout(quiet, connect=_CONNECT)
+        try:
+            with self._http.stream(
+                "GET", path, params=list(params), headers=dict(headers), timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    self._refuse(path, response)
+                yield response.iter_lines()
+        except (httpx.RequestError, httpx.InvalidURL, httpx.StreamError) as exc:
+            raise GatewayUnreachableError(self._unreachable(exc)) from exc

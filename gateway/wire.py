@@ -456,6 +456,59 @@ class Tokens(BaseModel):
     tokens: list[Token]
 
 
+class Event(BaseModel):
+    """A job, or one of its containers (its number), came to a state. Ids count up; `detail` is an error, or who canceled."""
+
+    id: str
+    job_id: str
+    container: int | None = None
+    user: str
+    name: str | None = None
+    cluster: str
+    state: WireState
+    phase: str
+    time: datetime
+    detail: str | None = None
+
+
+class Webhook(BaseModel):
+    """Who is told of events: a user's webhook, one of the configuration (`name`), or Kafka. `last_event` was sent last."""
+
+    id: str
+    kind: Literal["webhook", "kafka"] = "webhook"
+    name: str | None = None
+    user: str | None = None
+    url: str | None = None
+    states: list[str] = Field(default_factory=list)
+    containers: bool = False
+    created: datetime
+    state: Literal["active", "failing", "disabled"]
+    last_event: str
+    last_success: datetime | None = None
+    failing_since: datetime | None = None
+    last_error: str | None = None
+    disabled: datetime | None = None
+
+
+class NewWebhook(Webhook):
+    """POST /webhooks: the one time that the secret is told."""
+
+    secret: str
+
+
+class Webhooks(BaseModel):
+    """GET /webhooks."""
+
+    webhooks: list[Webhook]
+
+
+class WebhookTest(BaseModel):
+    """POST /webhooks/{id}/test."""
+
+    delivered: bool
+    error: str | None = None
+
+
 class ValidationDetail(BaseModel):
     """One mistake in a request: where, what, which rule."""
 

@@ -100,6 +100,10 @@ log_bucket_prefix = "results/cts-logs"
 [images]
 insecure_registries = ["{settings.registry}"]
 
+[webhooks]
+allow_hosts = ["127.0.0.1:*"]
+allow_http = true
+
 [roles]
 admin_groups = ["ctsadmin"]
 

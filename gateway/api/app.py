@@ -19,6 +19,7 @@ from gateway.api.openapi import describe
 from gateway.api.params import check_query, error_schema
 from gateway.api.readiness import Readiness
 from gateway.api.routes import PLANNED, ROUTES, Access
+from gateway.api.streams import Streams
 from gateway.config import RolesSection
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.services import Services
@@ -40,8 +41,9 @@ def create_app(
     app.state.readiness = Readiness()
     app.state.bodies = Bodies()
     app.state.attempts = Attempts()
+    app.state.streams = Streams()
 
-    identity = Identity(roles, directory or Directory())
+    identity = app.state.identity = Identity(roles, directory or Directory())
 
     async def identified(request: Request) -> None:
         request.state.caller = await identity.caller(request)

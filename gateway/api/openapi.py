@@ -64,6 +64,8 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
             "description": "Made with `cts token create`. On the Unix socket none is needed: the kernel says who asks.",
         }
     }
+    stream = schema["paths"]["/events"]["get"]["responses"]["200"]
+    stream["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     log = schema["paths"]["/jobs/{job_id}/log/{number}/{stream}"]["get"]["responses"]["200"]
     log["content"] = {"text/plain": {"schema": {"type": "string", "format": "binary"}}}
     log["headers"] = {

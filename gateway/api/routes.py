@@ -12,6 +12,13 @@ from starlette.requests import Request
 from gateway import wire
 from gateway.api.admin import accounting, admin_jobs
 from gateway.api.docs import docs
+from gateway.api.events import add as add_webhook
+from gateway.api.events import delete as delete_webhook
+from gateway.api.events import delete_anybodys as delete_any_webhook
+from gateway.api.events import events
+from gateway.api.events import everybodys as all_webhooks
+from gateway.api.events import mine as my_webhooks
+from gateway.api.events import test as test_webhook
 from gateway.api.files import read, write
 from gateway.api.images import approve, image, images
 from gateway.api.job_admin import admin_job, meta, notify, runner_status
@@ -95,6 +102,11 @@ ROUTES = (
     Route("POST", "/files", write, USER, wire.Uploads),
     Route("POST", "/files/read", read, USER, wire.Downloads),
     Route("GET", "/accounting", accounting, USER, wire.AcctRows),
+    Route("GET", "/events", events, USER),
+    Route("POST", "/webhooks", add_webhook, USER, wire.NewWebhook),
+    Route("GET", "/webhooks", my_webhooks, USER, wire.Webhooks),
+    Route("DELETE", "/webhooks/{webhook_id}", delete_webhook, USER, status=204),
+    Route("POST", "/webhooks/{webhook_id}/test", test_webhook, USER, wire.WebhookTest),
     Route("POST", "/tokens", create, USER, wire.NewToken),
     Route("GET", "/tokens", mine, USER, wire.Tokens),
     Route("DELETE", "/tokens/{token_id}", revoke, USER, status=204),
@@ -114,6 +126,8 @@ ROUTES = (
     Route("DELETE", "/admin/refdata/{refdata_id}/{cluster}/clean", clean, ADMIN, status=204),
     Route("PUT", "/admin/sites/{site}/active", switch_on, ADMIN, status=204),
     Route("DELETE", "/admin/sites/{site}/active", switch_off, ADMIN, status=204),
+    Route("GET", "/admin/webhooks", all_webhooks, ADMIN, wire.Webhooks),
+    Route("DELETE", "/admin/webhooks/{webhook_id}", delete_any_webhook, ADMIN, status=204),
     Route("POST", "/admin/tokens", create_for, ADMIN, wire.NewToken),
     Route("GET", "/admin/tokens", everybodys, ADMIN, wire.Tokens),
     Route("DELETE", "/admin/tokens/{token_id}", revoke_anybodys, ADMIN, status=204),

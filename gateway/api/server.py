@@ -21,6 +21,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from gateway.api.connections import Limits, PeerProtocol, close_oldest_idle, protocol_with
+from gateway.api.streams import Streams
 from gateway.api.tls import Listener, Tls
 from gateway.errors import ConfigError
 
@@ -70,7 +71,9 @@ class Server:
             backlog=_BACKLOG,
             timeout_graceful_shutdown=5,
         )
-        self._server = _Uvicorn(config, limits, self.listener)
+        # An application without events has none.
+        streams = getattr(app.state, "streams", None) or Streams()
+        self._server = _Uvicorn(config, limits, self.listener, streams)
         _log_as_everything_else()
 
     @property
@@ -106,8 +109,11 @@ class _Uvicorn(uvicorn.Server):
     certificate read anew, and where there is none it does nothing.
     """
 
-    def __init__(self, config: uvicorn.Config, limits: Limits, listener: Listener | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, limits: Limits, listener: Listener | None, streams: Streams
+    ) -> None:
         super().__init__(config)
+        self._streams = streams
         self._limits = limits
         self._listener = listener
 
@@ -137,6 +143,7 @@ class _Uvicorn(uvicorn.Server):
             self._listener.start(self._protocol, self._admit)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._streams.close()
         if self._listener is not None:
             await self._listener.stop()
         await super().shutdown(sockets)

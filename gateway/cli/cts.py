@@ -9,7 +9,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from gateway import __version__
-from gateway.cli import admin, common, files, refdata, sharing, show, tokens
+from gateway.cli import (
+    admin,
+    common,
+    files,
+    refdata,
+    sharing,
+    show,
+    tokens,
+    watch,
+    webhooks,
+)
 from gateway.cli.common import SOCKET, AsJson, Socket, UserError, command, connect, examples
 from gateway.cli.filters import (
     Dependencies,
@@ -43,6 +53,9 @@ app.command(epilog=refdata.EXAMPLES)(refdata.refdata)
 app.command(epilog=files.PUT_EXAMPLES)(files.put)
 app.command(epilog=files.GET_EXAMPLES)(files.get)
 app.command(epilog=sharing.EXAMPLES)(sharing.share)
+app.command(epilog=watch.EXAMPLES)(watch.watch)
+app.add_typer(webhooks.app, name="webhook")
+admin.app.add_typer(webhooks.admin, name="webhook")
 
 RefArgument = Annotated[
     str,

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from gateway.client.admin_jobs import AdminJobCalls
+from gateway.client.events import EventCalls
 from gateway.client.files import FileCalls
 from gateway.client.images import ImageCalls
 from gateway.client.jobs import Stream
@@ -32,7 +33,14 @@ __all__ = [
 
 
 class Client(
-    WaitingCalls, FileCalls, ServiceCalls, ImageCalls, RefdataCalls, TokenCalls, AdminJobCalls
+    WaitingCalls,
+    FileCalls,
+    ServiceCalls,
+    ImageCalls,
+    RefdataCalls,
+    TokenCalls,
+    AdminJobCalls,
+    EventCalls,
 ):
     """A connection to a gateway.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -13,6 +13,7 @@ from gateway import __version__, commit, wire
 from gateway.config import Config
 from gateway.daemon.check import Parts, check
 from gateway.daemon.clean import Cleaner
+from gateway.daemon.events import Dispatcher
 from gateway.daemon.job_admin import JobAdmin
 from gateway.daemon.logs import LogKeeper, LogRoad
 from gateway.daemon.loops import Loop
@@ -22,6 +23,7 @@ from gateway.daemon.refdata import Stager
 from gateway.daemon.refdata_service import RefdataService
 from gateway.daemon.site import Site, make_site
 from gateway.daemon.submit import Submitter
+from gateway.daemon.subscribers import Roads, synchronise
 from gateway.errors import GatewayError
 from gateway.ids import JobRef
 from gateway.images.crane import Crane
@@ -30,12 +32,15 @@ from gateway.jobs import access, views
 from gateway.jobs.admission import Admission
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
+from gateway.jobs.events import Events
+from gateway.jobs.feed import Feed
 from gateway.jobs.files import Files
 from gateway.jobs.idempotency import KeyCleaner
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
 from gateway.jobs.sites import Sites
 from gateway.jobs.tokens import Tokens
+from gateway.jobs.webhooks import Webhooks
 from gateway.refdata.registry import RefdataRegistry
 from gateway.reports import acct
 from gateway.s3.client import ObjectStore
@@ -68,9 +73,21 @@ class Gateway:
         self.site_list = Sites(self.database, config.sites, self.trouble, self._wake_all)
         self._stop = threading.Event()
         self.events_wake = threading.Event()
+        self._roads = Roads(config)
+        synchronise(self.database, config)
+        feed = Feed(self.database)
+        self.database.on_commit = self.events_wake.set
+        self._dispatcher = Dispatcher(
+            self.database,
+            feed,
+            self._roads,
+            timedelta(hours=config.webhooks.give_up_hours),
+            self.events_wake,
+        )
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
         keys = KeyCleaner(self.database)
         self.loops.append(Loop("keys", keys.tick, threading.Event(), self._stop))
+        self.loops.append(Loop("events", self._dispatcher.tick, self.events_wake, self._stop))
         jobs = JobService(
             self.database,
             Admission(config, self.database, self.objects, self.registry),
@@ -94,6 +111,8 @@ class Gateway:
             RefdataService(self.database, refdata, self._wake_refdata),
             files,
             JobAdmin(self.database, jobs, self.sites, self.events_wake.set),
+            Events(feed, jobs.status),
+            Webhooks(self.database, config.webhooks, self._roads.probe, self.events_wake.set),
         )
         self.parts = Parts(
             lambda: self.database,
@@ -134,6 +153,8 @@ class Gateway:
             loop.wake.set()
         for loop in self.loops:
             loop.join(10)
+        self._dispatcher.close()
+        self._roads.close()
         for site in self.sites.values():
             site.close()
         self.database.close()

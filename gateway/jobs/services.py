@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from gateway import wire
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
+from gateway.jobs.feed import Page, Wanted
 from gateway.jobs.files import Announced
 from gateway.jobs.filters import EVERYTHING, Narrow
 from gateway.jobs.parts import Sharing
@@ -97,6 +98,60 @@ class JobAdminService(Protocol):
 
     def notify(self, caller: Caller, job_id: int, state: str | None) -> None:
         """Have the event of a state sent again; INVALID_JOB_STATE where it never had that."""
+
+
+class EventService(Protocol):
+    """Events, each once and in order."""
+
+    def wanted(
+        self,
+        caller: Caller,
+        *,
+        jobs: Sequence[int],
+        states: Sequence[str],
+        everyone: bool,
+        containers: bool,
+    ) -> Wanted:
+        """Say what the caller is told of; UNAUTHORIZED, NO_SUCH_JOB, ILLEGAL_PARAMETER."""
+
+    def begin(self, last: int | None) -> int:
+        """Return the event after which to begin; ILLEGAL_PARAMETER for one that is still to come."""
+
+    def at_hand(self, wanted: Wanted, cursor: int) -> Page | None:
+        """Return what is later than `cursor` without waiting; None where `page` must be asked."""
+
+    def page(self, wanted: Wanted, cursor: int) -> Page:
+        """Return what is later than `cursor`."""
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have `listener` called, from any thread, when there is something new; returns what ends that."""
+
+
+class WebhookService(Protocol):
+    """Webhooks. All that take an id raise NOT_FOUND."""
+
+    def add(
+        self,
+        caller: Caller,
+        url: str,
+        *,
+        states: Sequence[str],
+        containers: bool,
+        secret: str | None,
+    ) -> wire.NewWebhook:
+        """Register one; ILLEGAL_PARAMETER, RESOURCE_UNAVAILABLE."""
+
+    def mine(self, caller: Caller) -> list[wire.Webhook]:
+        """List the caller's."""
+
+    def everything(self) -> list[wire.Webhook]:
+        """List all."""
+
+    def delete(self, caller: Caller, webhook_id: str, *, anybodys: bool = False) -> None:
+        """Remove one."""
+
+    def test(self, caller: Caller, webhook_id: str) -> wire.WebhookTest:
+        """Send a test event now."""
 
 
 class ImageService(Protocol):
@@ -228,3 +283,5 @@ class Services:
     refdata: RefdataService
     files: FileService
     job_admin: JobAdminService
+    events: EventService
+    webhooks: WebhookService

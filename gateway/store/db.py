@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,11 @@ class Database:
     ------
     StoreError
         When the URL names no SQLite file and no PostgreSQL database.
+
+    Attributes
+    ----------
+    on_commit
+        Called after each commit of a writing session.
     """
 
     def __init__(self, url: str) -> None:
@@ -85,6 +90,7 @@ class Database:
             raise StoreError(f"cannot use the database {self.name}: {exc}") from exc
         if self.sqlite:
             event.listen(self.engine, "connect", _sqlite_connect)
+        self.on_commit: Callable[[], object] = _nothing
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -113,6 +119,7 @@ class Database:
             self._lock(session.connection())
             yield session
             session.commit()
+        self.on_commit()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -208,6 +215,10 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _words(exc: Exception) -> str:

@@ -16,6 +16,7 @@ _BODIES: dict[str, Any] = {
         "files": [{"file": "data/a.txt", "size": 6, "md5": "sZRqySSS0jR8YjW00mERhA=="}]
     },
     "POST /files/read": {"files": ["data/a.txt"]},
+    "POST /webhooks": {"url": "https://hooks.example.org/"},
     "PUT /admin/jobs/{job_id}/meta": {"set_fields": {"ticket": "HPC-77"}},
     "PUT /jobs/{job_id}/share": {"users": ["bob"]},
 }
@@ -39,8 +40,13 @@ def url_of(route: Route, fake: FakeGateway) -> str:
     if route.method == "POST" and "refdata" in route.path:
         path += "?force=true"  # it is registered already
     known = fake.refdata.everything()
+    hooks = fake.happenings.webhooks.mine(me)
+    if route.path == "/events":
+        path = "/events?follow=false"  # else it has no end
     return (
-        route.path.replace("{job_id}", "1")
+        (path if route.path == "/events" else route.path)
+        .replace("{job_id}", "1")
+        .replace("{webhook_id}", hooks[-1].id if hooks else "99")
         .replace("{path:path}", path)
         .replace("{refdata_id}", known[-1].id if known else "1")
         .replace("{cluster}", "dev")
@@ -57,6 +63,13 @@ def prepared(fake: FakeGateway) -> FakeGateway:
     job = fake.jobs.add()
     fake.jobs.rows[job].logs[0, "stdout"] = b"hello\n"
     fake.token()
+    fake.happenings.webhooks.add(
+        Caller(ME, 0, frozenset(), False, ""),
+        *("https://hooks.example.org/",),
+        states=[],
+        containers=False,
+        secret=None,
+    )
     fake.store.put("reference-data/db.tar")
     ada = Caller("ada", 0, frozenset(), True, "")
     data = fake.refdata.register(

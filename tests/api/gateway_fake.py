@@ -30,12 +30,14 @@ from gateway.api.attempts import Attempts
 from gateway.api.connections import Limits
 from gateway.api.readiness import Readiness
 from gateway.api.server import Server
+from gateway.api.streams import Streams
 from gateway.api.tls import Tls
 from gateway.config import RolesSection
 from gateway.daemon.refdata_service import RefdataService
 from gateway.errors import AppCode, GatewayError
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
+from gateway.jobs.events import Events
 from gateway.jobs.files import Announced
 from gateway.jobs.filters import EVERYTHING, Narrow
 from gateway.jobs.model import Sharing, parse_job_input
@@ -48,6 +50,7 @@ from gateway.s3.client import ObjectInfo
 from gateway.store.db import Database
 from gateway.store.tables import Audit, Refdata, RefdataSite, RefdataTransition, Token
 from tests.api.certificates import Authority
+from tests.api.events_fake import Happenings
 from tests.api.job_admin_fake import FakeJobAdmin
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -512,6 +515,7 @@ class FakeGateway:
         """Make it as new: no jobs, nothing logged, nothing remembered."""
         self.jobs, self.images, self.info = FakeJobs(), FakeImages(), FakeInfo()
         self.job_admin = FakeJobAdmin(self.jobs)
+        self.happenings = Happenings(self.database)
         self.store = FakeStore()
         self.files = FakeFiles()
         registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
@@ -531,10 +535,19 @@ class FakeGateway:
         self.app.state.services = self._services()
         self.app.state.readiness = Readiness()
         self.app.state.attempts = Attempts()
+        self.app.state.streams.heartbeat = Streams().heartbeat
 
     def _services(self) -> Services:
         return Services(
-            self.jobs, self.images, self.info, self.tokens, self.refdata, self.files, self.job_admin
+            self.jobs,
+            self.images,
+            self.info,
+            self.tokens,
+            self.refdata,
+            self.files,
+            self.job_admin,
+            Events(self.happenings.feed, self.jobs.status),
+            self.happenings.webhooks,
         )
 
     @property

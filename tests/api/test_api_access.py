@@ -13,7 +13,7 @@ from tests.api.asking import body_of, name_of, prepared, url_of
 from tests.api.gateway_fake import ME, FakeGateway
 
 MAKES_TOKENS = ("POST /tokens", "POST /admin/tokens")
-OF_SOMEBODY = ("/jobs/{job_id}", "/tokens/{token_id}")
+OF_SOMEBODY = ("/jobs/{job_id}", "/tokens/{token_id}", "/webhooks/{webhook_id}")
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -81,8 +81,8 @@ def test_on_the_socket_an_admin_may_use_every_route(fake_admin: FakeGateway, rou
 def test_on_the_socket_a_token_says_nothing_for_the_kernel_says_who_asks(
     fake: FakeGateway, route: Route
 ) -> None:
-    prepared(fake)
     for headers in ({"Authorization": "Basic x"}, bearer("wrong"), bearer(fake.token("bob"))):
+        prepared(fake)
         assert ask(fake.http, route, fake, headers).status_code == route.status
 
 
@@ -125,7 +125,7 @@ def test_over_tcp_another_users_token_opens_nothing_that_is_somebody_elses(
     if route.access is Access.ADMIN or name_of(route) in MAKES_TOKENS:
         refused(answer, 403, 20000)
     elif route.path.startswith(OF_SOMEBODY):
-        refused(answer, 404, 40000 if "token" in route.path else 40040)
+        refused(answer, 404, 40040 if "job" in route.path else 40000)
     else:
         answered(answer, route)
 

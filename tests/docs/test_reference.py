@@ -38,6 +38,9 @@ CONFIG: dict[str, type[BaseModel]] = {
     "[images]": config.ImagesSection,
     "[roles]": config.RolesSection,
     "[[path_rules]]": config.PathRule,
+    "[webhooks]": config.WebhooksSection,
+    "[[receivers]]": config.Receiver,
+    "[kafka]": config.KafkaSection,
     "[sites.NAME]": config.SiteSection,
 }
 DOCUMENT: dict[str, type[BaseModel]] = {
@@ -106,6 +109,9 @@ def _validated(model: type[BaseModel], name: str, value: object) -> object:
         "work_dir": "/x",
         "path": "x",
         "perm": "read",
+        "name": "x",
+        "url": "https://x",
+        "secret_file": "/x",
     }
     least = {key: needed[key] for key, field in model.model_fields.items() if field.is_required()}
     return getattr(model.model_validate({**least, name: value}), name)
@@ -141,8 +147,8 @@ def _in_example(section: str, *, uncommented: bool) -> dict[str, Any]:
     whole = _example(uncommented=uncommented)
     if section == "[sites.NAME]":
         return dict(whole["sites"]["dev"])
-    if section == "[[path_rules]]":
-        return dict(whole.get("path_rules", [{}])[0])
+    if section.startswith("[["):
+        return dict(whole.get(section.strip("[]"), [{}])[0])
     return dict(whole[section.strip("[]")])
 
 
