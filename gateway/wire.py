@@ -119,6 +119,47 @@ class JobId(BaseModel):
     job_id: str
 
 
+class PlannedFile(BaseModel):
+    """An object and the path that a container would see it at."""
+
+    file: str
+    path: str
+    size: int
+    crc64nvme: str | None = None
+
+
+class GeneratedFile(BaseModel):
+    """A file that the gateway would write for a container."""
+
+    path: str
+    text: str
+
+
+class PlannedContainer(BaseModel):
+    """What one container would be given; `argv` whole, `environment` what the job sets over the image's."""
+
+    index: int
+    input_files: list[PlannedFile]
+    argv: list[str]
+    environment: dict[str, str]
+    output_dir: str
+    generated_files: list[GeneratedFile]
+
+
+class DryRun(BaseModel):
+    """POST /jobs?dry_run=true: what the job would be. `containers_left_out` are the last ones, past what an answer holds."""
+
+    image: Image
+    num_containers: int
+    input_file_count: int
+    input_bytes: int
+    shared_inputs: list[PlannedFile]
+    generated_files: list[GeneratedFile]
+    containers: list[PlannedContainer]
+    containers_left_out: int
+    scripts: list[str]
+
+
 class TransitionTime(BaseModel):
     """When a job came to a state; `phase` is the finer one."""
 

@@ -27,14 +27,19 @@ from gateway.jobs.model import Sharing, load_json
 
 _SUBMISSIONS = 16  # at one time; each asks S3 for its inputs, and reading must not wait for that
 _PIECE = 1 << 20
+DryRun = Annotated[
+    bool,
+    Query(description="Check the job whole and answer what it would be; nothing is stored."),
+]
 
 
 async def submit(
     request: Request,
+    dry_run: DryRun = False,
     idempotency_key: Annotated[
         str | None, Header(description="1 to 255 printable ASCII characters, given once.")
     ] = None,
-) -> wire.JobId:
+) -> wire.JobId | wire.DryRun:
     """Submit a job; the body is a JobInput.
 
     The same Idempotency-Key and body within a day return the first job's id; the same key with another body is refused.
@@ -46,10 +51,16 @@ async def submit(
         state.submissions = CapacityLimiter(_SUBMISSIONS)
     bodies: Bodies = state.bodies
     async with bodies.read(request, caller_of(request).user) as body:
-        return await to_thread.run_sync(_submit, request, body, key, limiter=state.submissions)
+        return await to_thread.run_sync(
+            _submit, request, body, key, dry_run, limiter=state.submissions
+        )
 
 
-def _submit(request: Request, body: bytes, key: str | None) -> wire.JobId:
+def _submit(
+    request: Request, body: bytes, key: str | None, dry_run: bool
+) -> wire.JobId | wire.DryRun:
+    if dry_run:
+        return services_of(request).jobs.dry_run(caller_of(request), load_json(body))
     job_id = services_of(request).jobs.submit(caller_of(request), load_json(body), key)
     return wire.JobId(job_id=str(job_id))
 

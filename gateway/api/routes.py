@@ -84,7 +84,7 @@ ROUTES = (
     Route("GET", "/docs", docs, OPEN),
     Route("GET", "/whoami", whoami, USER, wire.WhoAmI),
     Route("GET", "/sites", sites, USER, wire.Sites),
-    Route("POST", "/jobs", submit, USER, wire.JobId),
+    Route("POST", "/jobs", submit, USER, wire.JobId | wire.DryRun),
     Route("GET", "/jobs", jobs, USER, wire.Jobs),
     Route("GET", "/jobs/{job_id}", job, USER, wire.Job),
     Route("GET", "/jobs/{job_id}/status", status, USER, wire.JobStatus),

@@ -21,6 +21,7 @@ from gateway.cli import (
     webhooks,
 )
 from gateway.cli.common import SOCKET, AsJson, Socket, UserError, command, connect, examples
+from gateway.cli.dryrun import show_dry_run
 from gateway.cli.filters import (
     Dependencies,
     IdempotencyKey,
@@ -92,6 +93,7 @@ def _cts(
     epilog=examples(
         "cts submit job.yaml",
         "cts submit job.yaml --wait && echo done",
+        "cts submit --dry-run job.yaml",
         "generate-job | cts submit -",
     )
 )
@@ -100,6 +102,13 @@ def submit(
     file: Annotated[str, typer.Argument(help="The job as JSON or YAML; - for standard input.")],
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the job's end; exit code 1 when it fails.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Have it checked whole and show what it would be; nothing is submitted.",
+        ),
     ] = False,
     verbose: Verbose = False,
     labels: NewLabels = None,
@@ -113,8 +122,15 @@ def submit(
     In the file, memory is bytes or has a unit ("2GB", "512MiB"), runtime is seconds, an ISO 8601 duration ("PT1H30M") or
     has Slurm's form ("1:30:00"; "1:30" is minutes and seconds, as in sbatch). Both are of one container.
     """
+    if dry_run and wait:
+        raise UserError(
+            "--wait does not go with --dry-run, which submits nothing; give one of them"
+        )
     job = with_dependencies(with_labels(read_job(file), labels), dependency)
     with connect(socket) as client:
+        if dry_run:
+            show_dry_run(client.dry_run(job), as_json=as_json)
+            return
         job_id = client.submit(job, idempotency_key=idempotency_key)
         if as_json and not wait:
             print_json({"job_id": job_id})

@@ -10,6 +10,7 @@ import typer
 
 from gateway.cli import common
 from gateway.cli.common import SOCKET, Socket, command, connect, examples
+from gateway.cli.dryrun import show_dry_run
 from gateway.cli.filters import (
     Dependencies,
     IdempotencyKey,
@@ -99,6 +100,13 @@ def ctsbatch(
     wait: Annotated[
         bool, typer.Option("-W", "--wait", help="Wait for the end; exit code 1 when the job fails.")
     ] = False,
+    test_only: Annotated[
+        bool,
+        typer.Option(
+            "--test-only",
+            help="Have the job checked whole and show what it would be; submit nothing.",
+        ),
+    ] = False,
     parsable: Annotated[bool, typer.Option("--parsable", help="Print the id alone.")] = False,
     socket: Socket = SOCKET,
 ) -> None:
@@ -129,9 +137,11 @@ def ctsbatch(
     job |= {field: value for field, value in wanted.items() if value is not None}
     job = with_dependencies(with_labels(job, labels), dependency)
     with connect(socket) as client:
-        job_id = client.submit(
-            {"cluster": site or _only_site(client), **job}, idempotency_key=idempotency_key
-        )
+        job = {"cluster": site or _only_site(client), **job}
+        if test_only:
+            show_dry_run(client.dry_run(job), as_json=False)
+            return
+        job_id = client.submit(job, idempotency_key=idempotency_key)
         typer.echo(clean(job_id if parsable else f"Submitted batch job {job_id}"))
         sys.stdout.flush()
         if wait:

@@ -16,6 +16,17 @@ from gateway.connection import CtsError, GatewayUnreachableError
 from gateway.errors import AppCode
 
 Stream = Literal["stdout", "stderr"]
+_JSON = {"Content-Type": "application/json"}
+
+
+def _body(job: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(dict(job), allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError) as exc:
+        code = AppCode.REQUEST_VALIDATION
+        raise CtsError(
+            code.http_status, f"the job cannot be written as JSON: {exc}", code.code
+        ) from exc
 
 
 class JobCalls(Calls):
@@ -34,15 +45,9 @@ class JobCalls(Calls):
             When nobody answers; where its `sent` is true, the job may have been submitted all the same.
         """
         try:
-            body = json.dumps(dict(job), allow_nan=False).encode()
-        except (ValueError, TypeError, RecursionError) as exc:
-            code = AppCode.REQUEST_VALIDATION
-            raise CtsError(
-                code.http_status, f"the job cannot be written as JSON: {exc}", code.code
-            ) from exc
-        key = secrets.token_hex(16) if idempotency_key is None else _printable(idempotency_key)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
-        try:
+            body = _body(job)
+            key = secrets.token_hex(16) if idempotency_key is None else _printable(idempotency_key)
+            headers = _JSON | {"Idempotency-Key": key}
             response = until_answered(
                 lambda: self._http.call("POST", "/jobs", content=body, headers=headers),
                 self._http.timeout,
@@ -56,6 +61,14 @@ class JobCalls(Calls):
                 sent=True,
             ) from exc
         return self._http.read(wire.JobId, response).job_id
+
+    def dry_run(self, job: Mapping[str, Any]) -> wire.DryRun:
+        """Have a job checked whole, as `submit` does, and return what it would be; nothing is submitted."""
+        params = {"dry_run": "true"}
+        response = self._http.call(
+            "POST", "/jobs", content=_body(job), headers=_JSON, params=params
+        )
+        return self._http.read(wire.DryRun, response)
 
     def jobs(
         self,

@@ -13,6 +13,7 @@ from gateway import __version__, commit, wire
 from gateway.config import Config
 from gateway.daemon.check import Parts, check
 from gateway.daemon.clean import Cleaner
+from gateway.daemon.dryrun import scripts
 from gateway.daemon.events import Dispatcher
 from gateway.daemon.job_admin import JobAdmin
 from gateway.daemon.logs import LogKeeper, LogRoad
@@ -47,6 +48,7 @@ from gateway.s3.client import ObjectStore
 from gateway.slurm.render import template_path
 from gateway.store.db import Database
 from gateway.store.listing import Reader
+from gateway.store.tables import Job
 
 log = structlog.get_logger()
 
@@ -95,6 +97,7 @@ class Gateway:
             self._wake,
             self.trouble,
             lambda name: self.sites[name].waits if name in self.sites else {},
+            self._scripts,
         )
         public = (
             self.objects if config.s3.public() == config.s3 else ObjectStore(config.s3.public())
@@ -164,6 +167,9 @@ class Gateway:
         loops = (f"submit:{name}", f"poll:{name}")
         errors = (loop.last_error for loop in self.loops if loop.name in loops)
         return next((error for error in errors if error is not None), None)
+
+    def _scripts(self, job: Job) -> list[str]:
+        return scripts(self.config, self.sites[job.site], job)
 
     def _wake(self, name: str) -> None:
         site = self.sites.get(name)

@@ -49,7 +49,7 @@ def make_files(
         When there can be no script: a template that is wrong, a value that may not stand in it.
     """
     directory = site.job_dir(submission.job_id)
-    script = _script(site, submission, job)
+    script = make_script(site, submission, job)
     files = [
         (f"{directory}/{container.index}/container.json", _container(container, inputs))
         for container, inputs in containers
@@ -64,7 +64,8 @@ def _memory_mb(site: Site, job: Job) -> tuple[int, int]:
     return -(-job.memory // (1 << 20)), -(-site.section.overhead_memory // (1 << 20))
 
 
-def _script(site: Site, submission: Submission, job: Job) -> str:
+def make_script(site: Site, submission: Submission, job: Job) -> str:
+    """Render the batch script of a submission; raises as `make_files`."""
     section = site.section
     directory = site.job_dir(submission.job_id)
     return render(

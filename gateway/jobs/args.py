@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.errors import AppCode, ErrorDetail, GatewayError
+from gateway.jobs.document import place_text
 from gateway.jobs.params import Parameter, ParameterType, Params
 
 # execve(2): one string is at most 32 pages (MAX_ARG_STRLEN, 131,072 bytes with its NUL), and all strings and
@@ -155,5 +156,6 @@ def _json_size(text: str) -> int:
 
 
 def _refuse(place: tuple[str | int, ...], text: str) -> GatewayError:
-    where = ".".join(str(part) for part in place)
-    return GatewayError(AppCode.REQUEST_VALIDATION, f"{where}: {text}", (ErrorDetail(place, text),))
+    return GatewayError(
+        AppCode.REQUEST_VALIDATION, f"{place_text(place)}: {text}", (ErrorDetail(place, text),)
+    )

@@ -11,6 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from gateway.jobs.document import place_text
 from gateway.jobs.fields import (
     Bool,
     EnvName,
@@ -179,7 +180,7 @@ class Params(Model):
     def _one_file_object(self) -> Self:
         places = [place for place, parameter in self.objects() if parameter.takes_files]
         if len(places) > 1:
-            first = ".".join(str(part) for part in places[0])
+            first = place_text(("params", *places[0]))
             raise error_at(
                 "at most one parameter object of a job has file input (input_files or "
                 f"manifest_file), and there is one at {first} already",

@@ -11,8 +11,8 @@ from sqlmodel import Session
 
 from gateway import wire
 from gateway.errors import AppCode, GatewayError
-from gateway.jobs import views
-from gateway.jobs.admission import Admission
+from gateway.jobs import preview, views
+from gateway.jobs.admission import Admission, new_job
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.filters import EVERYTHING, Narrow
@@ -50,7 +50,8 @@ class JobService:
     """Jobs as the API offers them.
 
     `wake(site)` is called when there is something new to do; `trouble(site)` says why a site holds its jobs, if it does;
-    `waits(site)` says where jobs stand in its Slurm's queue.
+    `waits(site)` says where jobs stand in its Slurm's queue;
+    `scripts(job)` renders the batch scripts of one that is not stored.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class JobService:
         wake: Callable[[str], None],
         trouble: Callable[[str], str | None] = lambda _: None,
         waits: Callable[[str], Mapping[int, Wait]] = lambda _: {},
+        scripts: Callable[[Job], list[str]] = lambda _: [],
     ) -> None:
         self._db = database
         self._admission = admission
@@ -68,6 +70,7 @@ class JobService:
         self._wake = wake
         self._trouble = trouble
         self._waits = waits
+        self._scripts = scripts
 
     def submit(self, caller: Caller, body: object, key: str | None = None) -> int:
         """Take a job in; returns its id, or that of the job which the same request made that had this key.
@@ -80,6 +83,17 @@ class JobService:
         job = self._admission.admit(caller, body, key)
         self._wake(job.site)
         return job.id or 0
+
+    def dry_run(self, caller: Caller, body: object) -> wire.DryRun:
+        """Check a request whole and show what the job would be; nothing is stored.
+
+        Raises
+        ------
+        GatewayError
+            As `submit`; SITE_UNAVAILABLE when the site cannot be asked for its limits.
+        """
+        checked = self._admission.check(caller, body)
+        return preview.dry_run(checked, self._scripts(new_job(caller, checked)))
 
     def list_jobs(
         self,

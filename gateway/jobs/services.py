@@ -18,13 +18,16 @@ from gateway.jobs.service import LogSlice
 
 
 class JobService(Protocol):
-    """What callers do with jobs. All but `submit` and `list_jobs` raise NO_SUCH_JOB for a job that is not theirs."""
+    """What callers do with jobs. All but `submit`, `dry_run` and `list_jobs` raise NO_SUCH_JOB for a job that is not theirs."""
 
     def submit(self, caller: Caller, body: object, key: str | None = None) -> int:
         """Check a parsed JobInput whole and store it; returns the job's id.
 
         The same `key` and body within a day return the first job's; ILLEGAL_PARAMETER for another body.
         """
+
+    def dry_run(self, caller: Caller, body: object) -> wire.DryRun:
+        """Check a parsed JobInput whole and show what it would be; nothing is stored."""
 
     def list_jobs(
         self,

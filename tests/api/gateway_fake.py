@@ -142,6 +142,31 @@ class FakeJobs:
         assert isinstance(body, dict)
         return self.add(caller.user, self.ends or "created", **body)
 
+    def dry_run(self, caller: Caller, body: object) -> wire.DryRun:
+        self._called("dry_run", body)
+        asked = parse_job_input(body)
+        each = wire.PlannedFile(file="data/a.txt", path="/input_files/a.txt", size=3)
+        return wire.DryRun(
+            image=IMAGE,
+            num_containers=asked.num_containers,
+            input_file_count=1,
+            input_bytes=3,
+            shared_inputs=[],
+            generated_files=[],
+            containers=[
+                wire.PlannedContainer(
+                    index=0,
+                    input_files=[each],
+                    argv=["/sum", "a b", "x" * 300],
+                    environment={"A": "b"},
+                    output_dir="results/x/",
+                    generated_files=[],
+                )
+            ],
+            containers_left_out=asked.num_containers - 1,
+            scripts=[self.script_text],
+        )
+
     def list_jobs(
         self,
         caller: Caller,

@@ -75,7 +75,8 @@ def _check(answer: object, status: int, appcode: int | None) -> dict[str, object
         ("GET", "/jobs?name=a&name=b", 400, 30001),
         ("GET", "/admin/jobs?shared=true", 403, 20000),
         ("GET", "/jobs/1?limit=5", 400, 100000),
-        ("POST", "/jobs?dry_run=true", 400, 100000),
+        ("POST", "/jobs?dry_run=maybe", 400, 30010),
+        ("POST", "/jobs?limit=5", 400, 100000),
         ("GET", "/refdata?x=1", 400, 30001),
         ("GET", "/refdata/id/7", 404, 40060),
         ("GET", "/refdata/path/bucket/key", 404, 40060),
@@ -130,7 +131,7 @@ def test_an_unknown_query_parameter_is_told_its_nearest_and_nothing_is_done(
 ) -> None:
     answer = fake.http.get("/jobs?clutser=dev")
     assert "did you mean 'cluster'?" in str(_check(answer, 400, 30001)["message"])
-    assert "takes none" in str(
+    assert "known here: dry_run" in str(
         _check(fake.http.post("/jobs?x=true", json=JOB), 400, 30001)["message"]
     )
     assert fake.jobs.calls == []
@@ -139,8 +140,8 @@ def test_an_unknown_query_parameter_is_told_its_nearest_and_nothing_is_done(
 def test_a_query_parameter_of_the_protocol_that_a_route_has_not_yet_is_named_and_not_ignored(
     fake: FakeGateway,
 ) -> None:
-    answer = fake.http.post("/jobs?dry_run=true", json=JOB)
-    assert str(_check(answer, 400, 100000)["message"]).startswith("dry_run: POST /jobs ")
+    answer = fake.http.post("/jobs?force=true", json=JOB)
+    assert str(_check(answer, 400, 100000)["message"]).startswith("force: POST /jobs ")
     assert fake.jobs.calls == []
 
 

@@ -24,6 +24,15 @@ def test_the_answer_is_sbatchs_and_parsable_the_id_alone(fake: FakeGateway) -> N
     assert run(fake, "ctsbatch", *NEEDED, "--parsable").out == "2\n"
 
 
+def test_test_only_shows_what_the_job_would_be_and_submits_nothing(fake: FakeGateway) -> None:
+    done = run(fake, "ctsbatch", *NEEDED, "--test-only")
+    assert done.code == 0
+    assert "nothing was submitted" in done.out
+    assert done.out.endswith(fake.jobs.script_text)
+    assert [name for name, _ in fake.jobs.calls] == ["dry_run"]
+    assert fake.jobs.rows == {}
+
+
 def test_options_become_the_job(fake: FakeGateway) -> None:
     sent = _sent(
         fake, "--input", "data/b.txt", "-n", "2", "-c", "4", "--mem", "2G", "-t", "1:30:00", "-J", "mine", "-M", "dev",

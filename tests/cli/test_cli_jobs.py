@@ -370,3 +370,30 @@ def test_help_tells_the_units(
     text = run(fake, *argv, "--help").out
     for word in words:
         assert word in text
+
+
+def test_a_dry_run_shows_each_containers_command_as_a_shell_would_take_it_and_the_script(
+    fake: FakeGateway, job_file: str
+) -> None:
+    done = run(fake, "cts", "submit", "--dry-run", job_file)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "Result    the job is right; nothing was submitted"
+    at = lines.index("Containers")
+    assert lines[at + 2].split()[:5] == ["0", "1", "data/a.txt", "/sum", "'a"]
+    assert lines[at + 2].endswith("xxx…")
+    assert lines[at + 3] == "and 1 more"
+    assert done.out.endswith(f"\nScript\n{fake.jobs.script_text}")
+    assert fake.jobs.rows == {}
+
+
+def test_a_dry_run_as_json_is_the_whole_answer(fake: FakeGateway, job_file: str) -> None:
+    done = run(fake, "cts", "submit", "--dry-run", "--json", job_file)
+    assert json.loads(done.out)["containers"][0]["argv"][1:] == ["a b", "x" * 300]
+
+
+def test_a_dry_run_is_not_waited_for(fake: FakeGateway, job_file: str) -> None:
+    done = run(fake, "cts", "submit", "--dry-run", "--wait", job_file)
+    assert (done.code, done.out) == (2, "")
+    assert "--wait does not go with --dry-run" in done.err
+    assert fake.jobs.calls == []

@@ -52,6 +52,17 @@ def test_answers_are_models(fake: FakeGateway, client: Client) -> None:
     assert client.status(job).phase == "canceling"
 
 
+def test_a_job_is_tried_out_without_being_submitted(fake: FakeGateway, client: Client) -> None:
+    found = client.dry_run(JOB)
+    assert found.containers[0].argv[:2] == ["/sum", "a b"]
+    assert found.scripts == [fake.jobs.script_text]
+    assert fake.jobs.calls == [("dry_run", JOB)]
+    with pytest.raises(CtsError) as caught:
+        client.dry_run(JOB | {"cpu": 1})
+    assert caught.value.appcode == 30010
+    assert fake.jobs.rows == {}
+
+
 def test_ready_is_an_answer_also_when_it_is_no(fake: FakeGateway, client: Client) -> None:
     fake.info.well = False
     assert client.ready() == wire.Ready(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.posting import post
 from tests.conftest import CHECKOUT, DevCluster
 from tests.s3.places import MIB, Place, bucket_at
 from tests.s3.test_store import crc64
@@ -78,17 +79,11 @@ def place(site: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def _submit(site: DevCluster, jobs: list[Doc]) -> list[str]:
-    """Submit jobs by one command; returns their ids."""
+    """Submit jobs; returns their ids."""
     base = {"cluster": "dev", "image": site.image("given"), "memory": "50MB", "runtime": 120}
-    post = (
-        'while read -r body; do printf %s "$body" | curl -s --unix-socket /run/cts/cts.sock '
-        "-d @- http://cts/jobs; echo; done"
-    )
-    text = "".join(f"{json.dumps(base | job)}\n" for job in jobs)
-    return [
-        json.loads(line).get("job_id") or line
-        for line in site.run("sh", "-c", post, text=text).stdout.splitlines()
-    ]
+    answers = post(site, [base | job for job in jobs])
+    assert all("job_id" in answer for answer in answers), answers
+    return [answer["job_id"] for answer in answers]
 
 
 def _jobs(site: DevCluster, ids: list[str]) -> list[Doc]:
@@ -205,15 +200,16 @@ def test_checksums_that_are_given_are_held_against_s3_and_against_what_reaches_t
     good = [{"file": f"{top}/{name}", "crc64nvme": crc64(data)} for name, data in right.items()]
     bad = {"file": f"{top}/known", "crc64nvme": crc64(b"other")}
     late = {"file": f"{top}/plain", "crc64nvme": crc64(b"other")}
-    refused, *ids = _submit(
+    wrong = {"cluster": "dev", "image": site.image("given"), "input_files": [bad]}
+    (refused,) = post(site, [wrong | {"output_dir": f"{place.bucket}/out/refused"}])
+    ids = _submit(
         site,
         [
-            {"input_files": [bad], "output_dir": f"{place.bucket}/out/refused"},
             {"input_files": good, "output_dir": f"{place.bucket}/out/good", "num_containers": 4, "params": {"declobber": True}},
             {"input_files": [late, good[2]], "output_dir": f"{place.bucket}/out/late", "num_containers": 2},
         ],
     )  # fmt: skip
-    error = json.loads(refused)["error"]
+    error = refused["error"]
     assert error["appcode"] == 30030
     assert f"{top}/known: the request gives the CRC64NVME {crc64(b'other')}, S3 has" in error["message"]  # fmt: skip
     fine, failed = _jobs(site, ids)
