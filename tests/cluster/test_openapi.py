@@ -77,6 +77,7 @@ def test_nothing_that_the_schema_allows_makes_a_5xx_or_an_answer_outside_it(
                     "site": ["none"],
                     "token_id": ["0" * 12],
                     "request_id": ["999999999"],
+                    "webhook_id": ["999999999"],
                 },
             )
         )
