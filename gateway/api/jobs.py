@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Header, Query
+from fastapi import Body, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -137,7 +137,11 @@ def cancel(request: Request, job_id: JobId) -> Response:
     return Response(status_code=204)
 
 
-def share(request: Request, job_id: JobId, sharing: Sharing) -> Response:
+def share(
+    request: Request,
+    job_id: JobId,
+    sharing: Annotated[Sharing, Body(examples=[{"users": ["bob"], "groups": ["genomics"]}])],
+) -> Response:
     """Let these users and groups read a job, and nobody else but its owner and admins."""
     services_of(request).jobs.share(caller_of(request), job_id, sharing)
     return Response(status_code=204)

@@ -101,4 +101,5 @@ class Ender:
         self._site.clean_wake.set()
         self._site.log_wake.set()
         self._site.submit_wake.set()  # others may wait for it
+        self._site.skip_wake.set()
         log.info("job.ended", job=job_id, phase=str(phase))

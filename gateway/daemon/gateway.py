@@ -23,6 +23,7 @@ from gateway.daemon.poll import Poller
 from gateway.daemon.refdata import Stager
 from gateway.daemon.refdata_service import RefdataService
 from gateway.daemon.site import Site, make_site
+from gateway.daemon.skipping import Skipper
 from gateway.daemon.submit import Submitter
 from gateway.daemon.subscribers import Roads, synchronise
 from gateway.errors import GatewayError
@@ -135,8 +136,10 @@ class Gateway:
         if area is not None:
             keeper = LogKeeper(self.database, self.objects, site, area)
             keepers = [Loop(f"logs:{site.name}", keeper.tick, site.log_wake, self._stop)]
+        skipper = Skipper(self.database, self.objects, site)
         return [
             Loop(f"submit:{site.name}", submitter.tick, site.submit_wake, self._stop),
+            Loop(f"skip:{site.name}", skipper.tick, site.skip_wake, self._stop),
             Loop(f"poll:{site.name}", poller.tick, site.poll_wake, self._stop),
             Loop(f"mailbox:{site.name}", mailbox.tick, site.mail_wake, self._stop),
             Loop(f"clean:{site.name}", cleaner.tick, site.clean_wake, self._stop),
@@ -175,6 +178,7 @@ class Gateway:
         site = self.sites.get(name)
         if site is not None:  # else it is not in the configuration any more
             site.submit_wake.set()
+            site.skip_wake.set()
             site.poll_wake.set()
 
     def _wake_all(self, name: str) -> None:

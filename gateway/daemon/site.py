@@ -30,6 +30,7 @@ class Site:
     submit_wake: threading.Event = field(default_factory=threading.Event)
     poll_wake: threading.Event = field(default_factory=threading.Event)
     mail_wake: threading.Event = field(default_factory=threading.Event)
+    skip_wake: threading.Event = field(default_factory=threading.Event)
     clean_wake: threading.Event = field(default_factory=threading.Event)
     log_wake: threading.Event = field(default_factory=threading.Event)
     refdata_wake: threading.Event = field(default_factory=threading.Event)

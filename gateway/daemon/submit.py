@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from sqlmodel import Session
@@ -28,7 +28,7 @@ from gateway.jobs.states import Phase
 from gateway.refdata.waiting import why
 from gateway.slurm.protocol import SubmitLaterError, SubmitRefusedError
 from gateway.store import jobs as store
-from gateway.store import refdata
+from gateway.store import refdata, skipping
 from gateway.store.db import Database
 from gateway.store.tables import Container, Submission
 
@@ -74,6 +74,8 @@ class Submitter:
             held = {each.job_id: each for each in refdata.held(session, self._site.name)}
         self._hold(held.values())
         waits = hold(self._db, self._site.name)
+        with self._db.read() as session:
+            waits.update(skipping.unchecked(session, self._site.name))
         for job_id in [number for number in created if number not in held.keys() | waits]:
             with one_job(job_id, "preparing its submission", self._tell(job_id)):
                 self._prepare(job_id)
@@ -111,8 +113,9 @@ class Submitter:
                 return
             if refdata.held(session, self._site.name, job_id):
                 return  # it was removed in this moment
-            for number, first in enumerate(range(0, job.num_containers, size)):
-                count = min(size, job.num_containers - first)
+            rows = store.containers(session, job_id)
+            waiting = [row.index for row in rows if row.phase == str(Phase.CREATED)]
+            for number, (first, count) in enumerate(_runs(waiting, size)):
                 tag = (
                     f"cts:{self._config.gateway.instance}:{job_id}:{number}:{secrets.token_hex(8)}"
                 )
@@ -128,7 +131,7 @@ class Submitter:
                     )
                 )
             advance_job(session, job, Phase.SUBMITTING)
-            for container in store.containers(session, job_id):
+            for container in rows:
                 advance_container(session, container, Phase.SUBMITTING)
 
     def _hold(self, held: Iterable[refdata.Held]) -> None:
@@ -290,6 +293,18 @@ class Submitter:
         data = self._site.hands.read_file(claim_path(self._site, submission)) or b""
         text = data.decode("ascii", "replace").strip()
         return text if _SLURM_ID.fullmatch(text) else None
+
+
+def _runs(indexes: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Cut rising numbers into runs without a gap, of `most` at most: (first, count)."""
+    runs: list[tuple[int, int]] = []
+    for index in indexes:
+        first, count = runs[-1] if runs else (index, 0)
+        if count < most and index == first + count and runs:
+            runs[-1] = (first, count + 1)
+        else:
+            runs.append((index, 1))
+    return runs
 
 
 def _containers(session: Session, submission: Submission) -> list[Container]:

@@ -13,6 +13,7 @@ from gateway.jobs import access, views
 from gateway.jobs.additions import check_dependencies, keep_additions
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
+from gateway.jobs.fingerprint import fingerprints
 from gateway.jobs.idempotency import Once, digest_of
 from gateway.jobs.listing import list_dirs
 from gateway.jobs.model import JobInput, check_site, parse_job_input, refuse_unsupported
@@ -80,7 +81,7 @@ class Admission:
             session.add(Transition(job_id=job_id, phase=str(Phase.CREATED), time=job.created))
             if checked.image.refdata_id is not None:
                 session.add(JobRefdata(job_id=job_id, refdata_id=checked.image.refdata_id))
-            session.add_all(_containers(job_id, checked.plan))
+            session.add_all(_containers(job, checked))
             session.add_all(_inputs(job_id, checked))
             audit(session, caller, "job.submit", str(job_id), "ok")
         return job
@@ -158,6 +159,7 @@ def new_job(caller: Caller, checked: Checked) -> Job:
         input_bytes=sum(info.size for info in checked.found),
         output_dir=asked.output_dir,
         declobber=asked.params.declobber,
+        skip_check=asked.skip_existing,
     )
 
 
@@ -168,11 +170,15 @@ def _read(asked: JobInput) -> Iterator[str]:
     yield from asked.input_dirs or ()
 
 
-def _containers(job_id: int, plan: Plan) -> Iterator[Container]:
-    for each in plan.containers:
+def _containers(job: Job, checked: Checked) -> Iterator[Container]:
+    marks = fingerprints(
+        job.user, checked.asked, checked.image, checked.plan, checked.found, checked.refdata
+    )
+    for each, mark in zip(checked.plan.containers, marks, strict=True):
         yield Container(
-            job_id=job_id,
+            job_id=job.id or 0,
             index=each.number,
+            fingerprint=mark,
             phase=str(Phase.CREATED),
             args=each.args,
             environment=each.environment,

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # Fields that are checked but not run yet, and what does the work until then.
 _NOT_YET = {
-    "skip_existing": "list only the files that are still to do",
     "retries": "submit the job again where it failed",
 }
 

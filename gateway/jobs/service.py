@@ -230,6 +230,12 @@ class JobService:
         with self._db.read() as session:
             job = self._readable(session, caller, job_id)
             container = self._container(session, job_id, number)
+        if container.skipped is not None:
+            raise GatewayError(
+                AppCode.NO_LOGS,
+                f"{job_id}_{number} was not run, for {container.skipped} had done the same; see: cts logs "
+                f"{container.skipped}",
+            )
         found = self._logs(job.site, job_id, number, stream, seek, length)
         if found is None:
             raise GatewayError(

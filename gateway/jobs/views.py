@@ -187,6 +187,7 @@ def _container(
         outputs=[output(each) for each in outputs if each.verified],
         error=row.error,
         log_truncated=(row.result or {}).get("log_truncated") is True,
+        reason=None if row.skipped is None else f"skipped: done by {row.skipped}",
     )
 
 

@@ -123,6 +123,7 @@ class Job(SQLModel, table=True):
     logpath: str | None = None
     logs_stored: datetime | None = Field(default=None, sa_column=_time())
     logs_cleaned: bool = False
+    skip_check: bool = False  # whether its containers are to be looked for among those done before
     admin_meta: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 
@@ -133,6 +134,7 @@ class JobLabel(SQLModel, table=True):
     __table_args__ = (
         Index("ix_job_label_user_key", "user", "key", "job_id"),
         Index("ix_job_label_user_value", "user", "key", "value", "job_id"),
+        Index("ix_job_label_value", "key", "value", "job_id"),  # of everyone's
     )
 
     job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
@@ -197,6 +199,8 @@ class Container(SQLModel, table=True):
     job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     index: int = Field(primary_key=True)
     phase: str
+    fingerprint: str | None = Field(default=None, index=True)
+    skipped: str | None = None  # by which container it was done before, as 12_3
     args: list[str] = Field(sa_column=Column(JSON, nullable=False))
     environment: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     generated: dict[str, str] | None = Field(

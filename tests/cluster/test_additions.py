@@ -214,3 +214,34 @@ def test_jobs_wait_for_others_and_end_when_that_is_vain(site: DevCluster) -> Non
             "cts", "submit", "-", "-d", f"afterok:{other}", text=json.dumps(good), check=False
         )
         assert code in done.stderr
+
+
+def test_containers_that_were_done_before_are_not_run_again_while_their_outputs_are_there(
+    site: DevCluster,
+) -> None:
+    fields: dict[str, Any] = {
+        "image": site.image("given"),
+        "input_files": [f"sample-data/reads/sample-{n}.txt" for n in (2, 3, 4)],
+        "output_dir": f"results/skip-{uuid.uuid4().hex}",
+        "num_containers": 3,
+        "params": {"declobber": True},
+    }
+    first = site.finish(site.submit(**fields))
+    assert first["state"] == "complete", first["error"]
+    again = site.finish(site.submit(**fields, skip_existing=True, cpus=2))
+    assert (again["state"], again["slurm_jobs"]) == ("complete", [])
+    assert again["outputs"] == first["outputs"]
+    parts = site.containers(again["id"])
+    assert [c["reason"] for c in parts] == [f"skipped: done by {first['id']}_{n}" for n in range(3)]
+    assert [c["exit_code"] for c in parts] == [0, 0, 0]
+    gone = parts[1]["outputs"][0]["file"]
+    site.run("aws", "s3", "rm", f"s3://{gone}")
+    third = site.finish(site.submit(**fields, skip_existing=True))
+    assert third["state"] == "complete", third["error"]
+    assert len(third["outputs"]) == len(first["outputs"])
+    parts = site.containers(third["id"])
+    assert [c["reason"] is None for c in parts] == [False, True, False]
+    assert [c["slurm_job_id"] is None for c in parts] == [True, False, True]
+    assert gone in [output["file"] for output in parts[1]["outputs"]]
+    shown = site.run("cts", "show", third["id"]).stdout
+    assert f"skipped: done by {again['id']}_0" in shown

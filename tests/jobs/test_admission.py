@@ -147,7 +147,7 @@ def test_an_image_that_is_not_approved_is_refused_with_whom_to_ask(desk: Desk) -
 
 
 def test_a_field_that_is_not_yet_run_is_refused(desk: Desk) -> None:
-    assert desk.refused(skip_existing=True).code is AppCode.UNSUPPORTED
+    assert desk.refused(retries=1).code is AppCode.UNSUPPORTED
 
 
 @pytest.mark.parametrize(

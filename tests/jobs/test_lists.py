@@ -139,6 +139,7 @@ class _Asked:
         ({"user": "alice", "image": ("docker.io/library/x", None, None)}, "ix_job_user_image"),
         ({"user": "alice", "labels": (("a", None),)}, "ix_job_label_user_key"),
         ({"user": "alice", "labels": (("a", "1"),)}, "ix_job_label_user_value"),
+        ({"labels": (("a", "1"),)}, "ix_job_label_value"),
     ],
 )
 def test_a_page_is_read_off_an_index_in_its_order(

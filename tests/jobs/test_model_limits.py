@@ -117,7 +117,6 @@ def test_what_is_run_today_is_let_through(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"skip_existing": True}, "skip_existing"),
         ({"retries": 1}, "retries"),
     ],
 )
