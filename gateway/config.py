@@ -243,6 +243,7 @@ class SiteSection(_Section):
     licenses: dict[LicenseName, Annotated[int, Field(ge=1)]] = Field(default={})
     gpus_per_node: int = Field(default=0, ge=0, le=64)
     nodes_per_container: int = Field(default=1, ge=1, le=10_000)
+    platform: str = Field(default="linux/amd64", pattern=r"^linux/[a-z0-9]{1,20}(/v[0-9]{1,2})?$")
     python: ScriptPath = Path("/usr/bin/python3")
     apptainer: ScriptPath = Path("/usr/bin/apptainer")
     apptainer_flags: tuple[str, ...] = ()

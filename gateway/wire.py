@@ -149,7 +149,7 @@ class PlannedContainer(BaseModel):
 class DryRun(BaseModel):
     """POST /jobs?dry_run=true: what the job would be. `containers_left_out` are the last ones, past what an answer holds."""
 
-    image: Image
+    image: JobImage
     num_containers: int
     input_file_count: int
     input_bytes: int
@@ -182,8 +182,8 @@ class JobStatus(BaseModel):
     admin_meta: dict[str, Any] = Field(default_factory=dict)
 
 
-class Image(BaseModel):
-    """An approved image."""
+class ApprovedImage(BaseModel):
+    """What an image was when it was approved."""
 
     name: str
     digest: str
@@ -195,13 +195,40 @@ class Image(BaseModel):
     registered_on: datetime
 
 
+class JobImage(ApprovedImage):
+    """The image of a job, as it was at submission. `platform_digest` is what runs: the image for the site's platform."""
+
+    platform: str | None = None
+    platform_digest: str | None = None
+
+
+RefdataState = Literal["created", "download_submitted", "complete", "error"]
+
+
+class ImageStatus(BaseModel):
+    """An image at a site where it was staged. `job_id` is the job that does it, `reason` why that waits."""
+
+    cluster: str
+    state: RefdataState
+    updated: datetime
+    job_id: str | None = None
+    error: str | None = None
+    reason: str | None = None
+
+
+class Image(ApprovedImage):
+    """An approved image, with what its admins say of it, the platforms that it is for, and where it was staged."""
+
+    urls: list[str] = Field(default_factory=list)
+    usage_notes: str | None = None
+    platforms: list[str] = Field(default_factory=list)
+    statuses: list[ImageStatus] = Field(default_factory=list)
+
+
 class Images(BaseModel):
     """GET /images."""
 
     data: list[Image]
-
-
-RefdataState = Literal["created", "download_submitted", "complete", "error"]
 
 
 class RefdataTime(BaseModel):
@@ -311,7 +338,7 @@ class JobPreview(JobStatus):
 
     name: str | None = None
     job_input: dict[str, Any]
-    image: Image
+    image: JobImage
     input_file_count: int
     output_file_count: int | None = None
     cpu_hours: float | None = None
@@ -548,6 +575,33 @@ class WebhookTest(BaseModel):
 
     delivered: bool
     error: str | None = None
+
+
+RequestState = Literal["pending", "approved", "declined"]
+
+
+class Request(BaseModel):
+    """What a user asks the admins for. `target` is an image's name, or an object of S3; `result` what came of it: the image
+    by digest, or the id of the reference data."""
+
+    id: str
+    kind: Literal["image", "refdata"]
+    target: str
+    unpack: bool = False
+    user: str
+    note: str | None = None
+    state: RequestState
+    created: datetime
+    answered: datetime | None = None
+    answered_by: str | None = None
+    answer: str | None = None
+    result: str | None = None
+
+
+class Requests(BaseModel):
+    """GET /requests, GET /admin/requests."""
+
+    requests: list[Request]
 
 
 class ValidationDetail(BaseModel):

@@ -10,7 +10,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from devclusterlib import certificates
+from devclusterlib import certificates, registry
 from devclusterlib.parts import WITH_US, Part, must, quiet
 from devclusterlib.settings import COMMIT_FILE, ClusterError, Settings
 from devclusterlib.storage import S3_KEYS
@@ -44,6 +44,7 @@ def make_users(settings: Settings) -> None:
     rule.chmod(0o440)
     for directory, user, mode in (
         ("/etc/cts", "ctsd", 0o700),
+        ("/etc/cts/docker", "ctsd", 0o700),
         ("/var/lib/cts", "ctsd", 0o700),
         ("/run/cts", "ctsd", 0o755),
         ("/scratch/cts", "ctsjob", 0o700),
@@ -54,6 +55,7 @@ def make_users(settings: Settings) -> None:
         shutil.chown(path, user, user)
         path.chmod(mode)
     _secret(Path("/etc/cts/s3-credentials"), "ctsd", _keys("cts"))
+    _secret(Path("/etc/cts/docker/config.json"), "ctsd", registry.docker_config(settings))
     aws = Path("/home/alice/.aws")
     aws.mkdir(exist_ok=True)
     shutil.chown(aws, "alice", "alice")
@@ -98,7 +100,8 @@ credentials_file = "/etc/cts/s3-credentials"
 log_bucket_prefix = "results/cts-logs"
 
 [images]
-insecure_registries = ["{settings.registry}"]
+insecure_registries = ["{settings.registry}", "{settings.private_registry}"]
+docker_config_dir = "/etc/cts/docker"
 
 [webhooks]
 allow_hosts = ["127.0.0.1:*"]

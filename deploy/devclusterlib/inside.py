@@ -23,7 +23,7 @@ def all_parts(settings: Settings) -> list[Part]:
     return [
         *slurm.parts(settings),
         gateway.sshd(settings),
-        registry.part(settings),
+        *registry.parts(settings),
         *storage.parts(settings),
         gateway.part(settings),
     ]
@@ -61,7 +61,7 @@ def _storage(settings: Settings) -> None:
 
 
 def _batch(settings: Settings) -> None:
-    for part in (*slurm.parts(settings), gateway.sshd(settings), registry.part(settings)):
+    for part in (*slurm.parts(settings), gateway.sshd(settings), *registry.parts(settings)):
         _step(part.name, part.start)
     _step("images", lambda: ", ".join(registry.load(settings)))
 

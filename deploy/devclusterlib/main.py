@@ -117,6 +117,7 @@ def _env(settings: Settings, options: argparse.Namespace) -> int:
         "directory": settings.directory,
         "checkout": settings.checkout,
         "registry": settings.registry,
+        "private_registry": settings.private_registry,
         "s3_endpoint": settings.s3_endpoint,
         "ssh_port": settings.port("sshd"),
         "cgroup": settings.cgroup,

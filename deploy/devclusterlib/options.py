@@ -9,7 +9,7 @@ from devclusterlib import cgroups
 from devclusterlib.settings import PORTS
 
 _ABOUT = """\
-A whole HPC site on this machine, real parts only: Slurm with accounting, Apptainer, an OCI registry,
+A whole HPC site on this machine, real parts only: Slurm with accounting, Apptainer, OCI registries,
 Ceph's S3, sshd, and the gateway installed from this checkout. Users: alice, bob, and ada (admin).
 
   deploy/devcluster up                                   bring it up (builds what is missing)

@@ -1,8 +1,10 @@
-"""The OCI registry and the small images that are made for it without Docker."""
+"""The OCI registries, one of which wants a login, and the small images that are made for them without Docker."""
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import tarfile
 import tempfile
 from pathlib import Path
@@ -11,29 +13,49 @@ from devclusterlib.parts import Part, must, quiet
 from devclusterlib.settings import Settings
 
 IMAGES = Path(__file__).parent / "images"
+LOGIN = ("puller", "lab-pull-9f4c27")
+# Of that password; what it protects is made here and worth nothing.
+_HTPASSWD = f"{LOGIN[0]}:$2b$05$Zr1mYb4iB8pQxk0o5n3KZe2oVQfGHjCo4g.uMA2Bdw0smmdwR/6ES\n"
+_DOCKER = Path("/etc/devregistry-docker")
 
 
-def part(settings: Settings) -> Part:
-    """Return the registry, plain HTTP on loopback."""
+def parts(settings: Settings) -> list[Part]:
+    """Return the registries, plain HTTP on loopback."""
+    return [_part(settings, "registry"), _part(settings, "private-registry")]
+
+
+def _part(settings: Settings, name: str) -> Part:
+    address, config = f"127.0.0.1:{settings.port(name)}", f"/etc/dev{name}.yml"
+    # The one that wants a login answers 401, which is an answer, too.
     return Part(
-        "registry",
-        ["docker-registry", "serve", "/etc/devregistry.yml"],
-        lambda: quiet("curl", "-sf", f"http://{settings.registry}/v2/"),
-        lambda: _write_config(settings),
+        name,
+        ["docker-registry", "serve", config],
+        lambda: quiet("curl", "-s", "-o", "/dev/null", f"http://{address}/v2/"),
+        lambda: _write_config(name, address, Path(config)),
     )
 
 
-def _write_config(settings: Settings) -> None:
-    Path("/etc/devregistry.yml").write_text(f"""\
+def _write_config(name: str, address: str, config: Path) -> None:
+    login = ""
+    if name != "registry":
+        Path(f"/etc/dev{name}.htpasswd").write_text(_HTPASSWD)
+        login = f"auth: {{htpasswd: {{realm: lab, path: /etc/dev{name}.htpasswd}}}}\n"
+    config.write_text(f"""\
 version: 0.1
 log: {{level: info}}
-storage: {{filesystem: {{rootdirectory: /var/lib/devregistry}}, delete: {{enabled: true}}}}
-http: {{addr: "{settings.registry}"}}
-""")
+storage: {{filesystem: {{rootdirectory: /var/lib/dev{name}}}, delete: {{enabled: true}}}}
+http: {{addr: "{address}"}}
+{login}""")
+
+
+def docker_config(settings: Settings) -> str:
+    """Return what `docker login` to the private registry would have written."""
+    word = base64.b64encode(":".join(LOGIN).encode()).decode()
+    return json.dumps({"auths": {settings.private_registry: {"auth": word}}})
 
 
 def load(settings: Settings) -> list[str]:
-    """Make and push the test images that the registry does not have; return the names pushed."""
+    """Make and push the test images that the registries do not have; return the names pushed."""
     pushed = []
     for source in sorted(IMAGES.glob("*.sh")):
         name = source.stem
@@ -60,7 +82,37 @@ def load(settings: Settings) -> list[str]:
         )
         must("crane", "tag", "--insecure", reference, "latest")
         pushed.append(f"test/{name}:1.0")
-    return pushed
+    return [*pushed, *_platforms(settings), *_private(settings)]
+
+
+def _platforms(settings: Settings) -> list[str]:
+    """Push an image for another platform alone, and an index of both."""
+    test = f"{settings.registry}/test"
+    if quiet("crane", "digest", "--insecure", f"{test}/multi:1.0"):
+        return []
+    other = ("--set-platform", "linux/arm64", "--entrypoint", "/bin/of-arm64")
+    must("crane", "mutate", "--insecure", f"{test}/argv:1.0", *other, "--tag", f"{test}/arm64:1.0")
+    both = ("--manifest", f"{test}/arm64:1.0", "--manifest", f"{test}/argv:1.0")
+    must("crane", "index", "append", "--insecure", *both, "--tag", f"{test}/multi:1.0")
+    return ["test/arm64:1.0", "test/multi:1.0"]
+
+
+def _private(settings: Settings) -> list[str]:
+    """Push an image into the registry that wants a login."""
+    _DOCKER.mkdir(mode=0o700, exist_ok=True)
+    (_DOCKER / "config.json").write_text(docker_config(settings))
+    login, target = {"DOCKER_CONFIG": str(_DOCKER)}, f"{settings.private_registry}/lab/secret:1.0"
+    catalog = ("crane", "catalog", "--insecure", settings.private_registry)
+    if "lab/secret" in must(*catalog, environment=login):
+        return []
+    # Not the same bytes as the public one: the image cache of the site goes by digest.
+    mark = ("--label", "lab=secret")
+    with tempfile.TemporaryDirectory() as folder:
+        tar = f"{folder}/image.tar"
+        source = f"{settings.registry}/test/argv:1.0"
+        must("crane", "mutate", "--insecure", source, *mark, "--output", tar)
+        must("crane", "push", "--insecure", tar, target, environment=login)
+    return ["lab/secret:1.0"]
 
 
 def _layer(source: Path, target: Path) -> None:

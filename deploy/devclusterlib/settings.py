@@ -27,6 +27,7 @@ _OFFSETS = {
     "mon": 9,
     "osd": 10,
     "gateway": 51,  # after those that the OSD may take
+    "private-registry": 54,
 }
 
 
@@ -56,7 +57,10 @@ class Settings:
         """All fixed ports that the cluster listens on; the OSD takes free ones of the rest of its 60."""
         single = [
             self.port(part)
-            for part in ("slurmctld", "slurmdbd", "sshd", "registry", "rgw", "mon", "gateway")
+            for part in (
+                *("slurmctld", "slurmdbd", "sshd", "registry", "private-registry"),
+                *("rgw", "mon", "gateway"),
+            )
         ]
         return sorted(single + [self.port("slurmd", number) for number in range(NODES)])
 
@@ -64,6 +68,11 @@ class Settings:
     def registry(self) -> str:
         """Address of the OCI registry, host:port."""
         return f"127.0.0.1:{self.port('registry')}"
+
+    @property
+    def private_registry(self) -> str:
+        """Address of the OCI registry that wants a login, host:port."""
+        return f"127.0.0.1:{self.port('private-registry')}"
 
     @property
     def s3_endpoint(self) -> str:

@@ -172,6 +172,10 @@ def _batch(
     place.clean_start()
     report.place = place
     report.mailbox = Mailbox(job, n, slurm, place, "batch")
+    if job.staging is not None and job.staging.kind == "image":
+        from .image_stage import stage_image  # noqa: PLC0415 - seldom wanted
+
+        return stage_image(job, place, report, stop)
     if job.staging is not None:
         from .refdata import stage  # noqa: PLC0415 - seldom wanted
 

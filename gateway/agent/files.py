@@ -149,10 +149,14 @@ class Image(NamedTuple):
     cmd: Tuple[str, ...]
     workdir: str
     env: Dict[str, str]
+    login: bool = False
 
 
 class Staging(NamedTuple):
-    """What a job that stages reference data does: unpack its one input into `directory`/`name`."""
+    """What a job that stages reference data does: unpack its one input into `directory`/`name`.
+
+    One whose kind is `image` puts the job's image into the cache; the rest has no meaning for it.
+    """
 
     kind: str
     file_name: str
@@ -251,6 +255,7 @@ def read_job(path: Path) -> Job:
             image.texts("cmd"),
             image.text_or_none("workdir") or "/",
             image.pairs("env"),
+            image.flag_or_false("login"),
         ),
         image_cache=Path(f.text("image_cache")),
         apptainer=f.text("apptainer"),
@@ -280,6 +285,8 @@ def read_job(path: Path) -> Job:
 def _staging(fields: Optional[Fields]) -> Optional[Staging]:
     if fields is None:
         return None
+    if fields.text("kind") == "image":
+        return Staging("image", "", Path(), "", 0, 0)
     return Staging(
         fields.text("kind"),
         fields.text("file_name"),

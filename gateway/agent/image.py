@@ -8,15 +8,16 @@ import re
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, Dict, List, Optional
 
 from .container import host_environment
 from .files import Job, redact
-from .mailbox import Stop
+from .mailbox import Mailbox, NoAnswer, Stop
 from .place import remove_tree
 from .processes import kill_session
 
 Say = Callable[[str], None]
+Login = Callable[[], Dict[str, str]]
 _POLL = 0.3
 _ATTEMPTS = 3
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -46,11 +47,40 @@ def sif_path(job: Job) -> Path:
     return job.image_cache / f"{job.image.digest.replace(':', '-')}.sif"
 
 
-def ensure(job: Job, private: Path, stop: Stop, say: Say) -> bool:
+def login(mailbox: Mailbox, stop: Stop) -> Dict[str, str]:
+    """Ask the daemon for the login to the registry of the job's image; return it as apptainer takes it.
+
+    Returns
+    -------
+    dict
+        Variables for the environment of that one process (apptainer-build(1)): neither a file nor an
+        argument is left for anybody to read. Empty where there is no login.
+
+    Raises
+    ------
+    ImageError
+        With the daemon's text.
+    Stopped
+        When an end was asked for.
+    """
+    try:
+        found = mailbox.ask("login", stop).inner_or_none("login")
+    except NoAnswer as exc:
+        raise ImageError(f"there is no login for the image's registry: {exc}") from exc
+    if found is None:
+        return {}
+    return {
+        "APPTAINER_DOCKER_USERNAME": found.text("username"),
+        "APPTAINER_DOCKER_PASSWORD": found.text("password"),
+    }
+
+
+def ensure(job: Job, private: Path, stop: Stop, say: Say, ask: Login = dict) -> bool:
     """Have the image in the cache; return whether it was there already.
 
     `private` is a directory for apptainer's own files, removed after a conversion; `stop` ends the
-    wait for the lock and the conversion; `say` takes log lines.
+    wait for the lock and the conversion; `say` takes log lines. `ask` is called for a login when the
+    image must be fetched and its registry has one.
 
     Raises
     ------
@@ -73,7 +103,7 @@ def ensure(job: Job, private: Path, stop: Stop, say: Say) -> bool:
         if locked:
             for left in job.image_cache.glob(f".{sif.name}.tmp-*"):
                 left.unlink(missing_ok=True)  # of a holder of the lock that died
-        _convert(job, sif, private, stop, say)
+        _convert(job, sif, private, stop, say, ask)
     except OSError as exc:
         raise ImageError(f"the image cache {job.image_cache}: {exc.strerror}") from exc
     finally:
@@ -111,13 +141,13 @@ def _lock(lock: int, sif: Path, stop: Stop, say: Say) -> bool:
             return False
 
 
-def _convert(job: Job, sif: Path, private: Path, stop: Stop, say: Say) -> None:
+def _convert(job: Job, sif: Path, private: Path, stop: Stop, say: Say, ask: Login) -> None:
     temporary = sif.with_name(f".{sif.name}.tmp-{os.uname().nodename}-{os.getpid()}")
     begin = time.monotonic()
     try:
         remove_tree(private)
         private.mkdir(mode=0o700)
-        _build(job, temporary, private, stop, say)
+        _build(job, temporary, private, stop, say, ask() if job.image.login else {})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o400)
@@ -128,11 +158,13 @@ def _convert(job: Job, sif: Path, private: Path, stop: Stop, say: Say) -> None:
     say(f"image {job.image.digest} converted in {time.monotonic() - begin:.1f} s")
 
 
-def _build(job: Job, target: Path, private: Path, stop: Stop, say: Say) -> None:
+def _build(
+    job: Job, target: Path, private: Path, stop: Stop, say: Say, secret: Dict[str, str]
+) -> None:
     careful = True
     attempt = 1
     while True:
-        text = _apptainer(arguments(job, target, careful=careful), job, private, stop)
+        text = _apptainer(arguments(job, target, careful=careful), job, private, stop, secret)
         if text is None and target.is_file() and target.stat().st_size > 0:
             return
         text = text or "apptainer made no file"
@@ -166,13 +198,15 @@ def arguments(job: Job, target: Path, *, careful: bool) -> List[str]:
     return [*words, str(target), f"docker://{job.image.reference}"]
 
 
-def _apptainer(argv: List[str], job: Job, private: Path, stop: Stop) -> Optional[str]:
+def _apptainer(
+    argv: List[str], job: Job, private: Path, stop: Stop, secret: Dict[str, str]
+) -> Optional[str]:
     """Run the conversion; None when it worked, else what it said."""
     with (private / "log").open("w+b") as output:
         try:
             child = subprocess.Popen(
                 argv,
-                env={**host_environment(job, private), "GOMEMLIMIT": "96MiB"},
+                env={**host_environment(job, private), "GOMEMLIMIT": "96MiB", **secret},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -194,6 +228,9 @@ def _apptainer(argv: List[str], job: Job, private: Path, stop: Stop) -> Optional
             return None
         output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
         text = output.read().decode("utf-8", "replace")
+        password = secret.get("APPTAINER_DOCKER_PASSWORD")
+        if password:
+            text = text.replace(password, "…")
         return redact(text.strip() or f"apptainer ended with status {child.returncode}")
 
 

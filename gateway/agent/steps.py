@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional
 
@@ -43,14 +44,12 @@ class Step:
         self.slurm = slurm
         self.place = Place(job, n, slurm)
         self.stop = Stop()
+        # One for all threads of the step: each request has a number of its own.
+        self.mailbox = Mailbox(job, n, slurm, self.place, phase)
 
     def container(self) -> Container:
         """Read container.json."""
         return read_container(self.place.base / "container.json")
-
-    def mailbox(self) -> Mailbox:
-        """Return the mailbox of this step."""
-        return Mailbox(self.job, self.n, self.slurm, self.place, self.phase)
 
     def listen(self) -> None:
         """Take signals: USR1 is the time limit, USR2 (by way of srun) and TERM are a cancellation.
@@ -149,7 +148,7 @@ def _why_stopped(phase: str, reason: str) -> str:
 
 
 def _stage_in(me: Step) -> StepResult:
-    from .image import ImageError, ensure, sif_path  # noqa: PLC0415 - each step loads its own
+    from .image import ImageError, ensure, login, sif_path  # noqa: PLC0415 - each step loads its own
 
     container = me.container()
     try:
@@ -163,7 +162,8 @@ def _stage_in(me: Step) -> StepResult:
 
     def image() -> None:
         try:
-            cached.append(ensure(me.job, me.place.pull, image_stop, say=_say))
+            ask = partial(login, me.mailbox, image_stop)
+            cached.append(ensure(me.job, me.place.pull, image_stop, say=_say, ask=ask))
         except BaseException as exc:  # noqa: BLE001 - raised again by the main thread
             errors.append(exc)
             me_stop.failed = True
@@ -224,7 +224,7 @@ def _download(
     from .download import Downloader, StageInError  # noqa: PLC0415 - http and ssl are slow to import
 
     try:
-        Downloader(me.job, me.place, me.mailbox(), stop, progress).fetch(container.inputs)
+        Downloader(me.job, me.place, me.mailbox, stop, progress).fetch(container.inputs)
     except StageInError as exc:
         return redact(str(exc))
     except Stopped as exc:
@@ -239,7 +239,7 @@ def _say(text: str) -> None:
 
 def _run(me: Step) -> StepResult:
     from .container import ContainerError, command, lacks_workdir  # noqa: PLC0415 - each step loads its own
-    from .image import ImageError, ensure, sif_path  # noqa: PLC0415
+    from .image import ImageError, ensure, login, sif_path  # noqa: PLC0415
     from .nodes import handed_on  # noqa: PLC0415
     from .processes import oom_kills  # noqa: PLC0415
     from .run import Limits, Runner  # noqa: PLC0415
@@ -247,7 +247,7 @@ def _run(me: Step) -> StepResult:
     job, place = me.job, me.place
     me.stop.check()
     try:
-        ensure(job, place.pull, me.stop, say=_say)
+        ensure(job, place.pull, me.stop, say=_say, ask=partial(login, me.mailbox, me.stop))
         place.pull.mkdir(mode=0o700, exist_ok=True)
         container, sif = me.container(), sif_path(job)
         slurm = handed_on(job, me.environ)
@@ -298,7 +298,7 @@ def _stage_out(me: Step) -> StepResult:
     from .upload import Uploader  # noqa: PLC0415 - http and ssl are slow to import
 
     progress = Progress(me.place, sum(file.size for file in found))
-    uploader = Uploader(me.job, me.mailbox(), me.stop, progress.add)
+    uploader = Uploader(me.job, me.mailbox, me.stop, progress.add)
     outcome: str = "ok"
     error: Optional[str] = None
     try:

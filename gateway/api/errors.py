@@ -98,7 +98,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _validation(request: Request, exc: RequestValidationError) -> Response:
         details = [
-            ErrorDetail(tuple(row["loc"]), str(row["msg"]), str(row["type"]))
+            ErrorDetail(
+                tuple(row["loc"]), str(row["msg"]).removeprefix("Value error, "), str(row["type"])
+            )
             for row in exc.errors()[:MAX_DETAILS]
         ]
         first = details[0]

@@ -20,7 +20,7 @@ from gateway.api.events import everybodys as all_webhooks
 from gateway.api.events import mine as my_webhooks
 from gateway.api.events import test as test_webhook
 from gateway.api.files import read, write
-from gateway.api.images import approve, image, images
+from gateway.api.images import approve, delete, image, images, stage
 from gateway.api.job_admin import admin_job, meta, notify, runner_status
 from gateway.api.job_admin import clean as clean_job
 from gateway.api.jobs import (
@@ -37,6 +37,14 @@ from gateway.api.jobs import (
     submit,
 )
 from gateway.api.refdata import by_id, by_path, clean, everything, recover, register
+from gateway.api.requests import (
+    all_requests,
+    approve_request,
+    ask,
+    decline_request,
+    my_requests,
+    one_request,
+)
 from gateway.api.sites import health, ready, root, sites, switch_off, switch_on, whoami
 from gateway.api.tokens import create, create_for, everybodys, mine, revoke, revoke_anybodys
 from gateway.errors import AppCode, GatewayError
@@ -101,6 +109,9 @@ ROUTES = (
     Route("GET", "/refdata/path/{path:path}", by_path, USER, wire.RefdataList),
     Route("POST", "/files", write, USER, wire.Uploads),
     Route("POST", "/files/read", read, USER, wire.Downloads),
+    Route("POST", "/requests", ask, USER, wire.Request),
+    Route("GET", "/requests", my_requests, USER, wire.Requests),
+    Route("GET", "/requests/{request_id}", one_request, USER, wire.Request),
     Route("GET", "/accounting", accounting, USER, wire.AcctRows),
     Route("GET", "/events", events, USER),
     Route("POST", "/webhooks", add_webhook, USER, wire.NewWebhook),
@@ -121,6 +132,11 @@ ROUTES = (
     Route("DELETE", "/admin/jobs/{job_id}/clean", clean_job, ADMIN, status=204),
     Route("PUT", "/admin/jobs/{job_id}/notify", notify, ADMIN, status=204),
     Route("POST", "/admin/images/{name:path}", approve, ADMIN, wire.Image),
+    Route("DELETE", "/admin/images/{name:path}", delete, ADMIN, status=204),
+    Route("PUT", "/admin/images/{name:path}/stage", stage, ADMIN, wire.Image),
+    Route("GET", "/admin/requests", all_requests, ADMIN, wire.Requests),
+    Route("PUT", "/admin/requests/{request_id}/approve", approve_request, ADMIN, wire.Request),
+    Route("PUT", "/admin/requests/{request_id}/decline", decline_request, ADMIN, wire.Request),
     Route("POST", "/admin/refdata/{path:path}", register, ADMIN, wire.Refdata),
     Route("PUT", "/admin/refdata/{refdata_id}/{cluster}/recover", recover, ADMIN, status=204),
     Route("DELETE", "/admin/refdata/{refdata_id}/{cluster}/clean", clean, ADMIN, status=204),
@@ -134,4 +150,4 @@ ROUTES = (
 )
 
 # Routes of the protocol that are not there yet: a client is told so, rather than that it has a wrong address.
-PLANNED = (Route("DELETE", "/admin/images/{name:path}", _not_yet, ADMIN),)
+PLANNED: tuple[Route, ...] = ()

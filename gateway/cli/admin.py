@@ -6,54 +6,20 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import admin_job, refdata
+from gateway.cli import admin_job, images, refdata, requests
 from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
 from gateway.cli.filters import Image, Labels, Name
 from gateway.cli.show import job_list
 from gateway.cli.text import clean, print_json
 
 app = typer.Typer(help="For admins.", no_args_is_help=True, rich_markup_mode=None)
-image = typer.Typer(help="Which images jobs may use.", no_args_is_help=True, rich_markup_mode=None)
 site = typer.Typer(help="Which sites take jobs.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(image, name="image")
+app.add_typer(images.admin, name="image")
 app.add_typer(site, name="site")
 app.add_typer(refdata.app, name="refdata")
 app.add_typer(admin_job.app, name="job")
-
-
-@image.command(
-    "approve",
-    epilog=examples(
-        "cts admin image approve ghcr.io/kbase/checkm2:1.0.1",
-        "cts admin image approve ghcr.io/kbase/checkm2:1.0.1 --refdata 3 --refdata-mount-point /refdata",
-    ),
-)
-@command
-def approve(
-    name: Annotated[str, typer.Argument(help="An image, by tag or digest.")],
-    refdata_id: Annotated[
-        str | None, typer.Option("--refdata", help="The id of the reference data of its jobs.")
-    ] = None,
-    mount_point: Annotated[
-        str | None,
-        typer.Option(
-            "--refdata-mount-point",
-            help="Where containers see that, unless a job says otherwise.",
-        ),
-    ] = None,
-    as_json: AsJson = False,
-    socket: Socket = SOCKET,
-) -> None:
-    """Look an image up in its registry and let jobs use what it is now."""
-    with connect(socket) as client:
-        found = client.approve_image(
-            name, refdata_id=refdata_id, default_refdata_mount_point=mount_point
-        )
-    if as_json:
-        print_json(found)
-        return
-    tag = f":{found.tag}" if found.tag else ""
-    typer.echo(clean(f"{found.name}{tag} is {found.digest}"))
+app.add_typer(requests.admin, name="request")
+app.command("requests", epilog=requests.ALL_EXAMPLES)(requests.all_requests)
 
 
 @app.command("jobs", epilog=examples("cts admin jobs", "cts admin jobs -u alice --state error"))

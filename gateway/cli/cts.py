@@ -13,7 +13,9 @@ from gateway.cli import (
     admin,
     common,
     files,
+    images,
     refdata,
+    requests,
     sharing,
     show,
     tokens,
@@ -34,7 +36,7 @@ from gateway.cli.filters import (
 )
 from gateway.cli.jobfile import read_job
 from gateway.cli.refs import job_of, ref_of
-from gateway.cli.text import clean, print_json, table, write_log
+from gateway.cli.text import clean, print_json, write_log
 from gateway.cli.waiting import finish
 from gateway.client import Client, Stream
 from gateway.wire import Site
@@ -57,6 +59,10 @@ app.command(epilog=sharing.EXAMPLES)(sharing.share)
 app.command(epilog=watch.EXAMPLES)(watch.watch)
 app.add_typer(webhooks.app, name="webhook")
 admin.app.add_typer(webhooks.admin, name="webhook")
+app.command(epilog=images.IMAGES_EXAMPLES)(images.images)
+app.add_typer(images.app, name="image")
+app.add_typer(requests.app, name="request")
+app.command(epilog=requests.MINE_EXAMPLES)(requests.requests)
 
 RefArgument = Annotated[
     str,
@@ -294,21 +300,6 @@ def wait(
     """Wait for the end of jobs; exit code 1 when one of them fails or is canceled. A terminal shows how far they are."""
     with connect(socket) as client:
         common.leave(finish(client, jobs, timeout, as_json=as_json, verbose=verbose))
-
-
-@app.command(epilog=examples("cts images", "cts images --json"))
-@command
-def images(as_json: AsJson = False, socket: Socket = SOCKET) -> None:
-    """List the approved images: those that jobs may use."""
-    with connect(socket) as client:
-        found = client.images()
-    if as_json:
-        print_json(found)
-        return
-    table(
-        ("NAME", "TAG", "DIGEST", "ENTRYPOINT", "BY"),
-        [(i.name, i.tag, i.digest, " ".join(i.entrypoint), i.registered_by) for i in found],
-    )
 
 
 @app.command(epilog=examples("cts sites", "cts sites dev", "cts sites --json"))

@@ -13,7 +13,7 @@ from gateway.cli.waits import place, why
 from gateway.client import Client
 from gateway.errors import AppCode
 from gateway.ids import PHASES, JobRef
-from gateway.wire import Container, Job, JobPreview, Output, Site, SiteQueue
+from gateway.wire import Container, Job, JobImage, JobPreview, Output, Site, SiteQueue
 
 
 def job_list(found: Sequence[JobPreview], *, as_json: bool) -> None:
@@ -107,6 +107,7 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
             ("Error", job.error or ""),
             ("Image", job.image.name + (f":{job.image.tag}" if job.image.tag else "")),
             ("Digest", job.image.digest),
+            ("Runs", _variant(job.image)),
             ("SlurmID", ", ".join(job.slurm_jobs) or "none yet"),
             ("Inputs", job.input_file_count),
             ("Output", job.job_input.get("output_dir")),
@@ -144,6 +145,13 @@ def _labels(labels: object) -> str:
 def _shared(job: Job) -> str:
     groups = [f"group {name}" for name in job.shared_with.groups]
     return ", ".join([*job.shared_with.users, *groups])
+
+
+def _variant(image: JobImage) -> str:
+    """Say what of an image of several platforms the job runs."""
+    if image.platform_digest in (None, image.digest):
+        return ""
+    return f"{image.platform_digest} ({image.platform})"
 
 
 def find(client: Client, ref: JobRef) -> Container:

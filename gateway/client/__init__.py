@@ -16,6 +16,7 @@ from gateway.client.images import ImageCalls
 from gateway.client.jobs import Stream
 from gateway.client.local import TransferError
 from gateway.client.refdata import RefdataCalls
+from gateway.client.requests import RequestCalls
 from gateway.client.service import ServiceCalls
 from gateway.client.tokens import TokenCalls
 from gateway.client.waiting import ENDED, WaitingCalls
@@ -38,6 +39,7 @@ class Client(
     ServiceCalls,
     ImageCalls,
     RefdataCalls,
+    RequestCalls,
     TokenCalls,
     AdminJobCalls,
     EventCalls,

@@ -15,6 +15,7 @@ from gateway.config import Config, SiteSection
 from gateway.daemon.site import Site, make_site
 from gateway.errors import ConfigError, GatewayError, SiteError, StoreError
 from gateway.images.crane import Crane
+from gateway.images.logins import LoginError, Logins
 from gateway.s3.client import ObjectStore
 from gateway.slurm.render import ScriptValues, render, template_path
 from gateway.store.db import Database
@@ -38,6 +39,7 @@ def check(config: Config, parts: Parts) -> list[wire.ReadyLine]:
         _line("database", lambda: _database(parts.database())),
         _line("s3", lambda: f"{len(parts.objects().buckets())} buckets listed"),
         _line("crane", parts.crane.version),
+        _line("registry logins", Logins(config.images).check),
     ]
     for name, get in parts.sites.items():
         lines += [
@@ -116,7 +118,7 @@ def _line(name: str, attempt: Callable[[], str]) -> wire.ReadyLine:
     begin = time.monotonic()
     try:
         detail, ok = attempt(), True
-    except (GatewayError, SiteError, StoreError, ConfigError, ValueError) as exc:
+    except (GatewayError, LoginError, SiteError, StoreError, ConfigError, ValueError) as exc:
         detail, ok = str(exc), False
     took = (time.monotonic() - begin) * 1000
     return wire.ReadyLine(name=name, ok=ok, detail=f"{detail} ({took:.0f} ms)")

@@ -15,6 +15,8 @@ from gateway.daemon.check import Parts, check
 from gateway.daemon.clean import Cleaner
 from gateway.daemon.dryrun import scripts
 from gateway.daemon.events import Dispatcher
+from gateway.daemon.image_service import ImageService
+from gateway.daemon.image_stager import ImageStager
 from gateway.daemon.job_admin import JobAdmin
 from gateway.daemon.logs import LogKeeper, LogRoad
 from gateway.daemon.loops import Loop
@@ -22,17 +24,17 @@ from gateway.daemon.mailbox import Mailbox
 from gateway.daemon.poll import Poller
 from gateway.daemon.refdata import Stager
 from gateway.daemon.refdata_service import RefdataService
+from gateway.daemon.request_service import RequestService
 from gateway.daemon.site import Site, make_site
 from gateway.daemon.skipping import Skipper
 from gateway.daemon.submit import Submitter
 from gateway.daemon.subscribers import Roads, synchronise
-from gateway.errors import GatewayError
 from gateway.ids import JobRef
 from gateway.images.crane import Crane
 from gateway.images.service import ImageRegistry
-from gateway.jobs import access, views
+from gateway.images.staging import ImageStaging
+from gateway.jobs import access
 from gateway.jobs.admission import Admission
-from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.events import Events
 from gateway.jobs.feed import Feed
@@ -40,7 +42,7 @@ from gateway.jobs.files import Files
 from gateway.jobs.idempotency import KeyCleaner
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
-from gateway.jobs.sites import Sites
+from gateway.jobs.sites import Sites, why_inactive
 from gateway.jobs.tokens import Tokens
 from gateway.jobs.webhooks import Webhooks
 from gateway.refdata.registry import RefdataRegistry
@@ -69,7 +71,8 @@ class Gateway:
         self.database.check()
         self.objects = ObjectStore(config.s3)
         self.crane = Crane(config.images)
-        self.registry = ImageRegistry(self.database, self.crane)
+        platforms = {name: section.platform for name, section in config.sites.items()}
+        self.registry = ImageRegistry(self.database, self.crane, platforms)
         self.sites = {name: make_site(name, section) for name, section in config.sites.items()}
         for section in config.sites.values():
             template_path(section.template)
@@ -107,16 +110,20 @@ class Gateway:
         self.loops.append(Loop("files", files.tick, threading.Event(), self._stop))
         tokens = Tokens(self.database, config.api.token_max_days)
         refdata = RefdataRegistry(self.database, self.objects, self.sites)
+        staging = ImageStaging(self.database, self.registry, platforms, self._active)
+        images = ImageService(self.database, self.registry, staging, refdata, self._wake_images)
+        data = RefdataService(self.database, refdata, self._wake_refdata)
         self.services = Services(
             jobs,
-            _Images(self, refdata),
+            images,
             _Info(self),
             tokens,
-            RefdataService(self.database, refdata, self._wake_refdata),
+            data,
             files,
             JobAdmin(self.database, jobs, self.sites, self.events_wake.set),
             Events(feed, jobs.status),
             Webhooks(self.database, config.webhooks, self._roads.probe, self.events_wake.set),
+            RequestService(self.database, self.objects, config.path_rules, images, data),
         )
         self.parts = Parts(
             lambda: self.database,
@@ -137,6 +144,7 @@ class Gateway:
             keeper = LogKeeper(self.database, self.objects, site, area)
             keepers = [Loop(f"logs:{site.name}", keeper.tick, site.log_wake, self._stop)]
         skipper = Skipper(self.database, self.objects, site)
+        images = ImageStager(self.database, site, self.registry)
         return [
             Loop(f"submit:{site.name}", submitter.tick, site.submit_wake, self._stop),
             Loop(f"skip:{site.name}", skipper.tick, site.skip_wake, self._stop),
@@ -145,6 +153,7 @@ class Gateway:
             Loop(f"clean:{site.name}", cleaner.tick, site.clean_wake, self._stop),
             Loop(f"refdata:{site.name}", stager.tick, site.refdata_wake, self._stop),
             *keepers,
+            Loop(f"images:{site.name}", images.tick, site.images_wake, self._stop),
         ]
 
     def start(self) -> None:
@@ -189,44 +198,13 @@ class Gateway:
         for site in self.sites.values():
             site.refdata_wake.set()
 
+    def _active(self, name: str) -> bool:
+        with self.database.read() as session:
+            return why_inactive(session, name, self.config.sites[name]) is None
 
-class _Images:
-    def __init__(self, gateway: Gateway, refdata: RefdataRegistry) -> None:
-        self._gateway = gateway
-        self._refdata = refdata
-
-    def everything(self) -> list[wire.Image]:
-        return [views.image(row) for row in self._gateway.registry.everything()]
-
-    def get(self, name: str) -> wire.Image:
-        return views.image(self._gateway.registry.get(name))
-
-    def approve(
-        self,
-        caller: Caller,
-        name: str,
-        *,
-        refdata_id: str | None = None,
-        default_refdata_mount_point: str | None = None,
-    ) -> wire.Image:
-        result = "failed"
-        try:
-            data = self._refdata.of_image(refdata_id, default_refdata_mount_point)
-            row = self._gateway.registry.approve(
-                name,
-                caller.user,
-                refdata_id=data,
-                default_refdata_mount_point=default_refdata_mount_point,
-            )
-            image = views.image(row)
-            result = "ok"
-            return image
-        except GatewayError as exc:
-            result = exc.message
-            raise
-        finally:
-            with self._gateway.database.write() as session:
-                audit(session, caller, "image.approve", name, result)
+    def _wake_images(self) -> None:
+        for site in self.sites.values():
+            site.images_wake.set()
 
 
 class _Info:

@@ -38,7 +38,7 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     version: Literal[1]
-    kind: Literal["stage-in", "stage-out", "phase", "result"]
+    kind: Literal["stage-in", "stage-out", "login", "phase", "result"]
     job_id: int = Field(ge=1, le=1 << 62)
     container: int = Field(ge=0, le=1 << 20)
     token: str

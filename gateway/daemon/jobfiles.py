@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.config import Config
 from gateway.daemon.site import Site
+from gateway.images.logins import Logins
 from gateway.jobs.quantities import slurm_minutes
 from gateway.jobs.script import SCRIPT_NAME, program
 from gateway.refdata.archives import directory_name
@@ -102,6 +103,7 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
     params = job.job_input["params"]
     memory_mb, overhead_mb = _memory_mb(site, job)
     staging = job.job_input.get("staging")
+    digest = job.image.get("platform_digest") or job.image["digest"]
     script = job.job_input.get("script")
     nodes = job.job_input.get("nodes") or 1
     document: dict[str, Any] = {
@@ -113,8 +115,9 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
         "agent": site.agent(),
         "python": str(section.python),
         "image": {
-            "reference": f"{job.image['name']}@{job.image['digest']}",
-            "digest": job.image["digest"],
+            "reference": f"{job.image['name']}@{digest}",
+            "digest": digest,
+            "login": Logins(config.images).known(job.image["name"]),
             **program(job.image, script, params["input_mount_point"]),
             "workdir": job.image["workdir"],
             "env": job.image.get("env", {}),
@@ -150,7 +153,8 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
     if script is not None:
         document["generated"] = [{"path": SCRIPT_NAME, "text": script}]
     if staging is not None:
-        document["staging"] = {**staging, "directory": site.refdata_dir}
+        where = {} if staging["kind"] == "image" else {"directory": site.refdata_dir}
+        document["staging"] = {**staging, **where}
     return json.dumps(document).encode()
 
 

@@ -19,6 +19,7 @@ from gateway.daemon.loops import one_job
 from gateway.daemon.result import Result, keep_results, read_result
 from gateway.daemon.site import Site
 from gateway.errors import GatewayError, SiteError
+from gateway.images.logins import LoginError, Logins
 from gateway.jobs.history import advance_container, follow_containers
 from gateway.jobs.outputs import container_dir
 from gateway.jobs.states import Phase
@@ -59,6 +60,7 @@ class Mailbox:
         self._config = config
         self._db = database
         self._granter = Granter(config.s3, database, objects)
+        self._logins = Logins(config.images)
         self._site = site
         self._clock = clock
         self._later = Later(_AGAIN, 1, clock)
@@ -139,6 +141,8 @@ class Mailbox:
         try:
             if letter.ended:
                 error = "the job has ended"
+            elif request.kind == "login":
+                granted["login"] = self._login(request)
             elif request.kind == "stage-in":
                 granted["inputs"] = self._granter.inputs(request)
             else:
@@ -153,6 +157,19 @@ class Mailbox:
         folder = self._site.container_dir(request.job_id, request.container)
         path = f"{folder}/grants/{request.slurm_job_id}.{request.seq}.json"
         return path, json.dumps(answer).encode()
+
+    def _login(self, request: Request) -> dict[str, str] | None:
+        """Return the login to the registry of the job's image, as the database has that, and of no other."""
+        with self._db.read() as session:
+            image = session.exec(select(Job.image).where(Job.id == request.job_id)).one()
+        try:
+            login = self._logins.get(str(image["name"]))
+        except LoginError as exc:
+            raise ValueError(str(exc)) from exc
+        if login is None:
+            return None
+        log.info("grant.login", job=request.job_id, image=image["name"])
+        return {"username": login.username, "password": login.password}
 
     def _write(self, answers: Sequence[tuple[str, bytes]]) -> None:
         """Write the answers. One that cannot be written is dropped and holds up no other: it is asked for again."""

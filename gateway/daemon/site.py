@@ -34,6 +34,7 @@ class Site:
     clean_wake: threading.Event = field(default_factory=threading.Event)
     log_wake: threading.Event = field(default_factory=threading.Event)
     refdata_wake: threading.Event = field(default_factory=threading.Event)
+    images_wake: threading.Event = field(default_factory=threading.Event)
     waits: Mapping[int, Wait] = field(
         default_factory=dict
     )  # by job, as the last look at Slurm has it

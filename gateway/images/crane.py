@@ -1,4 +1,4 @@
-"""Looking an image up in its registry with crane: digest and configuration.
+"""Looking an image up in its registry with crane: digest, platforms and configuration.
 
 Each look-up is one process with an argv list; error texts of crane are told apart here.
 """
@@ -6,19 +6,26 @@ Each look-up is one process with an argv list; error texts of crane are told apa
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from gateway.config import ImagesSection
 from gateway.errors import AppCode, GatewayError
+from gateway.images.logins import Logins, environment
+from gateway.images.platforms import platform_name
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_OS, _ARCHITECTURE = "linux", "amd64"
-# How an installation reaches the world outside; nothing else of the daemon's environment goes to crane.
-_KEPT = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_DEFAULT = "linux/amd64"  # of a configuration that does not say (OCI wants it said)
+_INDEX = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_CONFIG = (
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class ImageConfig:
     cmd: list[str]
     workdir: str
     env: dict[str, str]
+    platform: str = _DEFAULT
 
 
 class Crane:
@@ -36,6 +44,7 @@ class Crane:
 
     def __init__(self, config: ImagesSection) -> None:
         self._config = config
+        self._logins = Logins(config)
 
     def digest(self, reference: str) -> str:
         """Return the `sha256:…` that a reference stands for now.
@@ -53,15 +62,51 @@ class Crane:
             )
         return found
 
-    def config(self, reference: str) -> ImageConfig:
-        """Return the configuration of an image.
+    def platforms(self, reference: str) -> dict[str, str] | None:
+        """Return the platforms of an index (OCI image index, Docker's manifest list), each with its manifest's digest.
+
+        Returns
+        -------
+        dict or None
+            None for an image of one platform; which one, its configuration says.
 
         Raises
         ------
         GatewayError
-            IMAGE_FETCH, as `digest`; also for one of another platform.
+            IMAGE_FETCH, as `digest`; also for what is no container image.
         """
-        text = self._run(reference, "config", f"--platform={_OS}/{_ARCHITECTURE}")
+        try:
+            whole = json.loads(self._run(reference, "manifest"))
+            kind = _word(whole.get("mediaType"))
+            if kind not in _INDEX and "manifests" not in whole:
+                _check_manifest(reference, whole, kind)
+                return None
+            found: dict[str, str] = {}
+            for child in whole["manifests"]:
+                name = _platform(child.get("platform") or {})
+                # What is built beside an image, a signature or a provenance, is of the platform "unknown".
+                if name and "unknown" not in name and _DIGEST.fullmatch(_word(child["digest"])):
+                    found.setdefault(name, child["digest"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+            raise GatewayError(
+                AppCode.IMAGE_FETCH, f"The manifest of {reference} is not an image's JSON."
+            ) from exc
+        if not found:
+            raise GatewayError(
+                AppCode.IMAGE_FETCH,
+                f"{reference} is an index that names no platform; give the digest of one of its images.",
+            )
+        return found
+
+    def config(self, reference: str) -> ImageConfig:
+        """Return the configuration of an image of one platform.
+
+        Raises
+        ------
+        GatewayError
+            IMAGE_FETCH, as `digest`.
+        """
+        text = self._run(reference, "config")
         try:
             whole = json.loads(text)
             config = whole.get("config") or {}
@@ -70,18 +115,12 @@ class Crane:
                 _words(config.get("Cmd")),
                 _word(config.get("WorkingDir")) or "/",
                 dict(_variable(word) for word in _words(config.get("Env"))),
+                _platform(whole) or _DEFAULT,
             )
-            system = (_word(whole.get("os")), _word(whole.get("architecture")))
         except (ValueError, TypeError, AttributeError, RecursionError) as exc:
             raise GatewayError(
                 AppCode.IMAGE_FETCH, f"The configuration of {reference} is not an image's JSON."
             ) from exc
-        if system[0] not in ("", _OS) or system[1] not in ("", _ARCHITECTURE):
-            raise GatewayError(
-                AppCode.IMAGE_FETCH,
-                f"{reference} is an image for {'/'.join(system)}; the nodes run {_OS}/{_ARCHITECTURE}: "
-                "build it for that platform.",
-            )
         return found
 
     def version(self) -> str:
@@ -100,20 +139,13 @@ class Crane:
             if reference.partition("/")[0] in self._config.insecure_registries:
                 argv.append("--insecure")
             argv += ["--", reference]
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
-        for name in _KEPT:
-            for spelled in (name, name.lower()):
-                if spelled in os.environ:
-                    environment[spelled] = os.environ[spelled]
-        if self._config.docker_config_dir is not None:
-            environment["DOCKER_CONFIG"] = str(self._config.docker_config_dir)
         try:
             done = subprocess.run(
                 argv,
                 capture_output=True,
                 text=True,
                 errors="replace",
-                env=environment,
+                env=environment(self._config),
                 check=False,
                 timeout=self._config.timeout_seconds,
                 stdin=subprocess.DEVNULL,
@@ -125,14 +157,33 @@ class Crane:
                 f"{who} gave no answer in {self._config.timeout_seconds} s; try again later.",
             ) from exc
         except OSError as exc:
+            remedy = "install crane there, or name its place in images.crane"
+            if isinstance(exc, PermissionError):
+                remedy = "let the daemon's user execute it"
             raise GatewayError(
                 AppCode.IMAGE_FETCH,
                 f"crane cannot be run where the gateway looks for it ({argv[0]}: {exc.strerror}); "
-                "tell its admins.",
+                f"its admins can help: {remedy}.",
             ) from exc
         if done.returncode != 0:
-            raise GatewayError(AppCode.IMAGE_FETCH, _explain(reference, done.stderr))
+            self._explain(reference, done.stderr)
         return done.stdout
+
+    def _explain(self, reference: str, said: str) -> NoReturn:
+        lines = said.strip().splitlines() or ["no message"]
+        # Names and hosts stand in the text too: only what is said after them is looked at.
+        last = lines[-1].removeprefix("Error: ")[-1000:]
+        words = last.replace(reference, "…")
+        message = f"crane could not look up {reference}: {last[-300:]}"
+        if re.search(_REFUSED, words):
+            name = re.sub(r"(:[^:/@]*)?(@.*)?$", "", reference)
+            message = (_WRONG_LOGIN if self._logins.known(name) else _NO_LOGIN).format(reference)
+        else:
+            for pattern, sentence in _TROUBLES:
+                if re.search(pattern, words):
+                    message = sentence.format(reference, last[-300:])
+                    break
+        raise GatewayError(AppCode.IMAGE_FETCH, message)
 
 
 def _words(value: Any) -> list[str]:
@@ -149,13 +200,17 @@ def _word(value: Any) -> str:
     return value or ""
 
 
+_REFUSED = r"UNAUTHORIZED|DENIED|status code 40[13]\b"
+_NO_LOGIN = (
+    "The registry refuses access to {0} (unauthorized), and the gateway has no login for it: it is private, or not there. "
+    "An admin can give the gateway one, with docker login in images.docker_config_dir."
+)
+_WRONG_LOGIN = (
+    "The registry refuses access to {0} (unauthorized) with the login that the gateway has for it: that is wrong, may not "
+    "read it, or it is not there. An admin can renew it, with docker login in images.docker_config_dir."
+)
 # What crane's last line says (go-containerregistry, transport.Error: "CODE: message"; net/http): which sentence.
 _TROUBLES = (
-    (
-        r"UNAUTHORIZED|DENIED|status code 40[13]\b",
-        "The registry refuses access to {0} (unauthorized): it is private, or not there. The gateway needs "
-        "credentials for it; ask its admins.",
-    ),
     (
         r"TOOMANYREQUESTS|status code 429\b",
         "The registry of {0} answers that it was asked too often; try again later.",
@@ -169,8 +224,9 @@ _TROUBLES = (
         "There is no image {0} in its registry (manifest unknown); check name, tag and digest.",
     ),
     (
-        r"no child with platform",
-        f"{{0}} has no image for {_OS}/{_ARCHITECTURE}, which the nodes run; build it for that platform.",
+        r"(?i)unsupported media ?type|MANIFEST_INVALID|schema1",
+        "{0} is stored in a form that crane cannot read (unsupported media type); push it again with a present docker or "
+        "podman: {1}",
     ),
     (
         r"x509:|tls: |HTTP response to HTTPS client",
@@ -189,15 +245,25 @@ _TROUBLES = (
 )
 
 
-def _explain(reference: str, said: str) -> str:
-    lines = said.strip().splitlines() or ["no message"]
-    # Names and hosts stand in the text too: only what is said after them is looked at.
-    last = lines[-1].removeprefix("Error: ")[-1000:]
-    words = last.replace(reference, "…")
-    for pattern, sentence in _TROUBLES:
-        if re.search(pattern, words):
-            return sentence.format(reference, last[-300:])
-    return f"crane could not look up {reference}: {last[-300:]}"
+def _platform(said: Any) -> str:
+    return platform_name(*(_word(said.get(name)) for name in ("os", "architecture", "variant")))
+
+
+def _check_manifest(reference: str, whole: Any, kind: str) -> None:
+    """See that a manifest is that of a container image, of Docker's schema 2 or OCI's."""
+    if whole.get("schemaVersion") == 1:
+        raise GatewayError(
+            AppCode.IMAGE_FETCH,
+            f"{reference} has a manifest of Docker's schema 1, an unsupported media type; push it again with a present "
+            "docker or podman.",
+        )
+    found = _word((whole.get("config") or {}).get("mediaType"))
+    if found not in _CONFIG:
+        raise GatewayError(
+            AppCode.IMAGE_FETCH,
+            f"{reference} is no container image: its registry has it as {(found or kind or 'something else')[:100]!r} "
+            "(unsupported media type); check the name.",
+        )
 
 
 def _variable(word: str) -> tuple[str, str]:

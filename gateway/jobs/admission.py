@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from gateway.config import Config
 from gateway.errors import AppCode, GatewayError
-from gateway.images.service import ImageRegistry
-from gateway.jobs import access, views
+from gateway.images.service import ImageRegistry, Variant
+from gateway.images.views import pinned
+from gateway.jobs import access
 from gateway.jobs.additions import check_dependencies, keep_additions
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
@@ -37,6 +38,7 @@ class Checked:
     asked: JobInput
     choice: Choice
     image: Image
+    variant: Variant
     refdata: str | None
     plan: Plan
     found: Sequence[ObjectInfo]
@@ -112,6 +114,7 @@ class Admission:
             access.require(self._config.path_rules, caller, path, "read")
         access.require(self._config.path_rules, caller, asked.output_dir, "write")
         image = self._images.get(asked.image)
+        variant = self._images.variant(image, asked.cluster)
         refdata = refdata_mount_point(image, asked.params)
         plan = make_plan(asked, list_dirs(asked, self._objects))
         found = self._objects.inspect_all(
@@ -120,33 +123,26 @@ class Admission:
         _compare_checksums(plan.everything, found)
         target = parse_prefix(asked.output_dir)
         self._objects.check_writable(target.bucket, target.key)
-        return Checked(asked, choice, image, refdata, plan, found)
+        return Checked(asked, choice, image, variant, refdata, plan, found)
 
 
 def new_job(caller: Caller, checked: Checked) -> Job:
     """Make the row of a job, not stored yet."""
-    asked, image = checked.asked, checked.image
-    time = store.now()
-    pinned = {
-        **views.image(image).model_dump(mode="json"),
-        "cmd": image.cmd,
-        "workdir": image.workdir,
-        "env": image.env,
-        "refdata_mount_point": checked.refdata,
-    }
+    asked, time = checked.asked, store.now()
+    image = {**pinned(checked.image, checked.variant), "refdata_mount_point": checked.refdata}
     given = asked.model_dump(mode="json", exclude_none=True)
     if not asked.input_files:
         del given["input_files"]
     return Job(
         user=caller.user,
         name=asked.name,
-        image_name=image.name,
+        image_name=checked.image.name,
         site=asked.cluster,
         phase=str(Phase.CREATED),
         created=time,
         updated=time,
         job_input=given,
-        image=pinned,
+        image=image,
         token=secrets.token_hex(32),
         num_containers=asked.num_containers,
         cpus=asked.cpus,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gateway import wire
-from gateway.jobs import views
+from gateway.images.views import pinned
 from gateway.jobs.admission import Checked
 from gateway.jobs.outputs import container_dir
 from gateway.jobs.parts import InputFile
@@ -34,7 +34,7 @@ def dry_run(checked: Checked, scripts: Sequence[str]) -> wire.DryRun:
         shown.append(container)
     common = {} if asked.script is None else {SCRIPT_NAME: asked.script}
     return wire.DryRun(
-        image=views.image(checked.image),
+        image=wire.JobImage.model_validate(pinned(checked.image, checked.variant)),
         num_containers=asked.num_containers,
         input_file_count=len(checked.found),
         input_bytes=sum(info.size for info in checked.found),
@@ -47,7 +47,7 @@ def dry_run(checked: Checked, scripts: Sequence[str]) -> wire.DryRun:
 
 
 def _container(checked: Checked, each: PlannedContainer) -> wire.PlannedContainer:
-    asked, plan, image = checked.asked, checked.plan, checked.image
+    asked, plan, image = checked.asked, checked.plan, checked.variant.config
     mount = asked.params.input_mount_point
     what = program({"entrypoint": image.entrypoint, "cmd": image.cmd}, asked.script, mount)
     return wire.PlannedContainer(

@@ -173,8 +173,20 @@ class ImageService(Protocol):
         *,
         refdata_id: str | None = None,
         default_refdata_mount_point: str | None = None,
+        urls: Sequence[str] | None = None,
+        usage_notes: str | None = None,
+        from_image: str | None = None,
+        stage: bool = False,
     ) -> wire.Image:
-        """Look one up in its registry and record it, with its reference data and where that is seen by default."""
+        """Look one up in its registry and record it, with its reference data and where that is seen by default, and what
+        an admin says of it; what is not said is taken from another. `stage`: every active site fetches it at once.
+        """
+
+    def delete(self, caller: Caller, name: str) -> None:
+        """Forget one; NO_SUCH_IMAGE. Jobs that have it keep what it was."""
+
+    def stage(self, caller: Caller, name: str, sites: Sequence[str]) -> wire.Image:
+        """Have sites, or all that are active, fetch and convert one now."""
 
 
 class RefdataService(Protocol):
@@ -275,6 +287,48 @@ class FileService(Protocol):
         """Grant the reading of objects; S3_PATH_INACCESSIBLE where the caller may not read."""
 
 
+class RequestService(Protocol):
+    """What users ask the admins for."""
+
+    def ask(
+        self,
+        caller: Caller,
+        kind: Literal["image", "refdata"],
+        target: str,
+        *,
+        unpack: bool,
+        note: str | None,
+    ) -> wire.Request:
+        """Ask for an image, or an object as reference data; what is pending already is that request."""
+
+    def mine(self, caller: Caller, state: str | None) -> list[wire.Request]:
+        """List the caller's, the newest first."""
+
+    def everything(self, user: str | None, state: str | None) -> list[wire.Request]:
+        """List everybody's, or one user's."""
+
+    def get(self, caller: Caller, request_id: str) -> wire.Request:
+        """Return one; NOT_FOUND for another user's, but for admins."""
+
+    def approve(
+        self,
+        caller: Caller,
+        request_id: str,
+        *,
+        answer: str | None,
+        refdata_id: str | None = None,
+        default_refdata_mount_point: str | None = None,
+        urls: Sequence[str] | None = None,
+        usage_notes: str | None = None,
+        from_image: str | None = None,
+        stage: bool = False,
+    ) -> wire.Request:
+        """Do what it asks for; where that fails it stays pending."""
+
+    def decline(self, caller: Caller, request_id: str, reason: str) -> wire.Request:
+        """Say no, and why."""
+
+
 @dataclass(frozen=True)
 class Services:
     """All of them."""
@@ -288,3 +342,4 @@ class Services:
     job_admin: JobAdminService
     events: EventService
     webhooks: WebhookService
+    requests: RequestService

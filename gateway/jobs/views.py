@@ -13,7 +13,6 @@ from gateway.store import jobs as store
 from gateway.store import listing
 from gateway.store.tables import (
     Container,
-    Image,
     InputFile,
     Job,
     OutputFile,
@@ -51,7 +50,7 @@ def previews(session: Session, jobs: Sequence[Job]) -> list[wire.JobPreview]:
             **_status(job, history.get(number, [])).model_dump(),
             name=job.name,
             job_input={k: value for k, value in job.job_input.items() if k not in _LARGE},
-            image=wire.Image(**job.image),
+            image=wire.JobImage(**job.image),
             input_file_count=job.input_file_count,
             output_file_count=job.output_file_count,
             cpu_hours=job.cpu_hours,
@@ -135,20 +134,6 @@ def containers(session: Session, job_id: int) -> list[wire.Container]:
         _container(row, firsts, outputs.get(row.index, []))
         for row in store.containers(session, job_id)
     ]
-
-
-def image(row: Image) -> wire.Image:
-    """An approved image."""
-    return wire.Image(
-        name=row.name,
-        digest=row.digest,
-        tag=row.tag,
-        entrypoint=row.entrypoint,
-        refdata_id=None if row.refdata_id is None else str(row.refdata_id),
-        default_refdata_mount_point=row.default_refdata_mount_point,
-        registered_by=row.registered_by,
-        registered_on=row.registered_on,
-    )
 
 
 def _status(job: Job, history: Sequence[Transition]) -> wire.JobStatus:

@@ -1,10 +1,15 @@
-"""Queries on approved images."""
+"""Queries on approved images, and on where they are staged."""
 
 from __future__ import annotations
 
-from sqlmodel import Session, col, select
+from collections.abc import Sequence
 
-from gateway.store.tables import Image
+from sqlmodel import Session, col, delete, select
+
+from gateway.store.jobs import now
+from gateway.store.tables import Image, ImageSite
+
+UNDER_WAY = ("created", "download_submitted")
 
 
 def find(
@@ -20,5 +25,33 @@ def find(
 
 
 def everything(session: Session) -> list[Image]:
-    """List all approved images, oldest first."""
-    return list(session.exec(select(Image).order_by(col(Image.id))))
+    """List all approved images by name, those of one name the oldest first."""
+    return list(session.exec(select(Image).order_by(col(Image.name), col(Image.id))))
+
+
+def remove(session: Session, image: Image) -> None:
+    """Forget an image, and where it is staged."""
+    session.exec(delete(ImageSite).where(col(ImageSite.image_id) == image.id))
+    session.delete(image)
+
+
+def sites(session: Session, image_ids: Sequence[int]) -> list[ImageSite]:
+    """Return where some images are staged, by site."""
+    query = select(ImageSite).where(col(ImageSite.image_id).in_(image_ids))
+    return list(session.exec(query.order_by(col(ImageSite.site))))
+
+
+def to_stage(session: Session, site: str) -> list[tuple[ImageSite, Image]]:
+    """Return what is under way at a site."""
+    query = select(ImageSite, Image).where(
+        ImageSite.image_id == Image.id,
+        ImageSite.site == site,
+        col(ImageSite.state).in_(UNDER_WAY),
+    )
+    return list(session.exec(query.order_by(col(Image.id))))
+
+
+def move(session: Session, row: ImageSite, state: str, error: str | None = None) -> None:
+    """Bring an image into a state at a site."""
+    row.state, row.error, row.updated = state, error, now()
+    session.add(row)

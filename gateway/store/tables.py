@@ -62,10 +62,47 @@ class Image(SQLModel, table=True):
     cmd: list[str] = Field(sa_column=Column(JSON, nullable=False))
     workdir: str = "/"
     env: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    # What it is on each platform: its digest there, and its configuration where that was asked for.
+    platforms: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    urls: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    usage_notes: str | None = Field(default=None, sa_column=Column(Text))
     refdata_id: int | None = None
     default_refdata_mount_point: str | None = None
     registered_by: str
     registered_on: datetime = Field(sa_column=_time(nullable=False))
+
+
+class ImageSite(SQLModel, table=True):
+    """An image that is to be in a site's cache before a job wants it. `job_id` is the job that puts it there."""
+
+    __tablename__ = "image_site"
+
+    image_id: int = Field(primary_key=True)
+    site: str = Field(primary_key=True)
+    state: str
+    job_id: int | None = Field(default=None, sa_column=Column(BigInteger))
+    error: str | None = Field(default=None, sa_column=Column(Text))
+    updated: datetime = Field(sa_column=_time(nullable=False))
+
+
+class Request(SQLModel, table=True):
+    """What a user asks the admins for: an image, or reference data; and what came of it."""
+
+    __tablename__ = "request"
+    __table_args__ = (Index("ix_request_user_state", "user", "state"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str
+    target: str
+    unpack: bool = False
+    user: str
+    note: str | None = Field(default=None, sa_column=Column(Text))
+    state: str
+    created: datetime = Field(sa_column=_time(nullable=False))
+    answered: datetime | None = Field(default=None, sa_column=_time())
+    answered_by: str | None = None
+    answer: str | None = Field(default=None, sa_column=Column(Text))
+    result: str | None = None
 
 
 class Job(SQLModel, table=True):

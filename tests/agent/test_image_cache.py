@@ -156,6 +156,46 @@ def test_an_end_stops_the_conversion_and_leaves_nothing(cache: Cache) -> None:
     assert cache.left() == []
 
 
+def test_a_login_is_in_the_environment_of_that_one_program_and_nowhere_else(cache: Cache) -> None:
+    cache.job = cache.site.job(image={**cache.site.job_json["image"], "login": True})
+    secret = {"APPTAINER_DOCKER_USERNAME": "lab", "APPTAINER_DOCKER_PASSWORD": "s3cr3t"}
+    cache.program(
+        f'env > {cache.site.work}/env; echo "FATAL: $APPTAINER_DOCKER_PASSWORD is wrong"; exit 255'
+    )
+    with pytest.raises(ImageError) as caught:
+        ensure(cache.job, cache.site.base / ".pull", Stop(), cache.said.append, lambda: secret)
+    assert str(caught.value).endswith("… is wrong")
+    lines = (cache.site.work / "env").read_text().splitlines()
+    assert {f"{name}={value}" for name, value in secret.items()} <= set(lines)
+    (cache.site.work / "env").unlink()
+    assert "s3cr3t" not in cache.calls.read_text() + " ".join(cache.said)
+    left = [path for path in cache.site.work.rglob("*") if path.is_file()]
+    assert [path for path in left if "s3cr3t" in path.read_text()] == []
+
+
+def test_a_login_is_asked_for_only_where_there_is_one_and_the_image_must_be_fetched(
+    cache: Cache,
+) -> None:
+    asked: list[int] = []
+
+    def ask() -> dict[str, str]:
+        asked.append(1)
+        return {}
+
+    def have() -> None:
+        ensure(cache.job, cache.site.base / ".pull", Stop(), cache.said.append, ask)
+
+    cache.program('echo sif > "$target"')
+    have()  # a public registry
+    assert asked == []
+    cache.job = cache.site.job(image={**cache.site.job_json["image"], "login": True})
+    have()  # it is in the cache
+    assert asked == []
+    cache.sif.unlink()
+    have()
+    assert asked == [1]
+
+
 def test_a_missing_program_is_named(cache: Cache) -> None:
     assert f"{cache.job.apptainer} cannot be started" in cache.fails()
 

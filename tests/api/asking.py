@@ -19,6 +19,8 @@ _BODIES: dict[str, Any] = {
     "POST /webhooks": {"url": "https://hooks.example.org/"},
     "PUT /admin/jobs/{job_id}/meta": {"set_fields": {"ticket": "HPC-77"}},
     "PUT /jobs/{job_id}/share": {"users": ["bob"]},
+    "POST /requests": {"kind": "image", "target": "ghcr.io/kbase/other:1.0"},
+    "PUT /admin/requests/{request_id}/decline": {"reason": "no"},
 }
 
 
@@ -54,8 +56,15 @@ def url_of(route: Route, fake: FakeGateway) -> str:
         .replace("{number}", "0")
         .replace("{stream}", "stdout")
         .replace("{name:path}", "ghcr.io/kbase/checksum:1.0")
+        .replace("{request_id}", request_of(fake))
         .replace("{token_id}", tokens[-1].id if tokens else "0" * 12)
     )
+
+
+def request_of(fake: FakeGateway) -> str:
+    """The id of the last request that somebody made."""
+    known = fake.requests.everything(None, None)
+    return known[0].id if known else "1"
 
 
 def prepared(fake: FakeGateway) -> FakeGateway:
@@ -72,6 +81,8 @@ def prepared(fake: FakeGateway) -> FakeGateway:
     )
     fake.store.put("reference-data/db.tar")
     ada = Caller("ada", 0, frozenset(), True, "")
+    me = Caller(ME, 0, frozenset(), False, "")
+    fake.requests.ask(me, "image", "ghcr.io/kbase/wanted:1.0", unpack=False, note="for bins")
     data = fake.refdata.register(
         ada, "reference-data/db.tar", crc64nvme=None, unpack=True, force=True
     )

@@ -34,6 +34,7 @@ from gateway.api.streams import Streams
 from gateway.api.tls import Tls
 from gateway.config import RolesSection
 from gateway.daemon.refdata_service import RefdataService
+from gateway.daemon.request_service import RequestService
 from gateway.errors import AppCode, GatewayError
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
@@ -48,7 +49,7 @@ from gateway.jobs.tokens import Tokens
 from gateway.refdata.registry import RefdataRegistry
 from gateway.s3.client import ObjectInfo
 from gateway.store.db import Database
-from gateway.store.tables import Audit, Refdata, RefdataSite, RefdataTransition, Token
+from gateway.store.tables import Audit, Refdata, RefdataSite, RefdataTransition, Request, Token
 from tests.api.certificates import Authority
 from tests.api.events_fake import Happenings
 from tests.api.job_admin_fake import FakeJobAdmin
@@ -312,7 +313,7 @@ class FakeJobs:
             transition_times=times,
             name=row.name,
             job_input=given,
-            image=IMAGE,
+            image=wire.JobImage(**IMAGE.model_dump(include=set(wire.ApprovedImage.model_fields))),
             error=row.error,
             input_file_count=len(row.body["input_files"]),
             slurm_jobs=["77"],
@@ -342,15 +343,31 @@ class FakeImages:
         *,
         refdata_id: str | None = None,
         default_refdata_mount_point: str | None = None,
+        urls: Sequence[str] | None = None,
+        usage_notes: str | None = None,
+        from_image: str | None = None,
+        stage: bool = False,
     ) -> wire.Image:
         self.asked.append(name)
+        at = [wire.ImageStatus(cluster="dev", state="created", updated=BEGIN)] if stage else []
         return IMAGE.model_copy(
             update={
                 "registered_by": caller.user,
                 "refdata_id": refdata_id,
                 "default_refdata_mount_point": default_refdata_mount_point,
+                "urls": list(urls or ()),
+                "usage_notes": usage_notes,
+                "statuses": at,
             }
         )
+
+    def delete(self, caller: Caller, name: str) -> None:
+        self.get(name)
+
+    def stage(self, caller: Caller, name: str, sites: Sequence[str]) -> wire.Image:
+        names = sites or ["dev"]
+        at = [wire.ImageStatus(cluster=n, state="created", updated=BEGIN) for n in names]
+        return self.get(name).model_copy(update={"statuses": at})
 
 
 class FakeStore:
@@ -545,10 +562,12 @@ class FakeGateway:
         self.files = FakeFiles()
         registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
         self.refdata = RefdataService(self.database, registry, lambda: None)
+        objects: Any = self.store
+        self.requests = RequestService(self.database, objects, (), self.images, self.refdata)
         self.time = timedelta()  # by which the tokens' clock is ahead
         self.tokens = Tokens(self.database, 365, lambda: datetime.now(UTC) + self.time)
         with self.database.write() as session:
-            for table in (Refdata, RefdataSite, RefdataTransition):
+            for table in (Refdata, RefdataSite, RefdataTransition, Request):
                 session.exec(delete(table))
             session.exec(delete(Token))
             session.exec(delete(Audit))
@@ -573,6 +592,7 @@ class FakeGateway:
             self.job_admin,
             Events(self.happenings.feed, self.jobs.status),
             self.happenings.webhooks,
+            self.requests,
         )
 
     @property

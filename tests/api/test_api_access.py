@@ -14,7 +14,7 @@ from tests.api.asking import body_of, name_of, prepared, url_of
 from tests.api.gateway_fake import ME, FakeGateway
 
 MAKES_TOKENS = ("POST /tokens", "POST /admin/tokens")
-OF_SOMEBODY = ("/jobs/{job_id}", "/tokens/{token_id}", "/webhooks/{webhook_id}")
+OF_SOMEBODY = ("/jobs/{job_id}", "/tokens/{token_id}", "/webhooks/{webhook_id}", "/requests/{")
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -157,7 +157,7 @@ def test_an_admin_is_told_which_calls_of_the_protocol_are_not_there_yet(
 def test_a_405_lists_what_is_allowed(fake: FakeGateway) -> None:
     assert fake.http.delete("/whoami").headers["allow"] == "GET, HEAD"
     assert fake.http.delete("/jobs").headers["allow"] == "GET, HEAD, POST"
-    assert fake.http.options("/admin/images/x").headers["allow"] == "POST"
+    assert fake.http.options("/admin/images/x").headers["allow"] == "DELETE, POST"
     assert fake.http.get("/admin/jobs/1/meta").headers["allow"] == "PUT"
     assert fake.http.get("/jobs/1/cancel").headers["allow"] == "PUT"
 

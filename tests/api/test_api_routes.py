@@ -172,16 +172,50 @@ def test_image_names_keep_their_slashes_and_signs_encoded_or_not(
     assert fake.images.asked[-1] == path.replace("%2F", "/").replace("%3A", ":").replace("%40", "@")
 
 
-def test_an_approval_that_would_lose_its_notes_is_refused(fake_admin: FakeGateway) -> None:
+def test_an_approval_keeps_what_an_admin_says_of_the_image(fake_admin: FakeGateway) -> None:
     url = "/admin/images/ghcr.io/kbase/checksum:1.0"
-    for query, body in (
-        ("", {"from_image": "x"}),
-        ("", {"urls": ["https://x"]}),
-        ("", {"usage_notes": "n"}),
-    ):
-        assert fake_admin.http.post(url + query, json=body).json()["error"]["appcode"] == 100000
-    assert fake_admin.images.asked == []
+    notes = {"urls": ["https://example.org/a?b#c"] * 20, "usage_notes": "a\tb\n" * 2000}
+    made = fake_admin.http.post(url, json=notes | {"usage_notes": notes["usage_notes"][:10_000]})
+    assert made.json()["urls"] == notes["urls"]
+    assert made.json()["usage_notes"] == notes["usage_notes"][:10_000]
     assert fake_admin.http.post(url, json={}).json()["registered_by"] == ME
+    assert fake_admin.http.post(f"{url}?stage=true").json()["statuses"][0]["cluster"] == "dev"
+
+
+@pytest.mark.parametrize(
+    ("body", "loc", "says"),
+    [
+        ({"urls": ["https://x"] * 21}, ["body", "urls"], "at most 20"),
+        ({"urls": ["https://x", "ftp://x"]}, ["body", "urls", 1], "an address of http or https, such as"),
+        ({"urls": ["https://"]}, ["body", "urls", 0], "an address of http"),
+        ({"urls": ["javascript:alert(1)"]}, ["body", "urls", 0], "an address of http"),
+        ({"urls": ["https://x/a b"]}, ["body", "urls", 0], "an address of http"),
+        ({"urls": ["https://x/" + "a" * 2000]}, ["body", "urls", 0], "1 to 2000 characters"),
+        ({"usage_notes": "x" * 10_001}, ["body", "usage_notes"], "10000 characters"),
+        ({"usage_notes": "a\u001b[31m"}, ["body", "usage_notes"], "must be printable text"),
+        ({"from_image": ""}, ["body", "from_image"], "at least 1 character"),
+        ({"url": ["https://x"]}, ["body", "url"], "not permitted"),
+    ],
+)  # fmt: skip
+def test_what_an_admin_says_of_an_image_has_rules_each_told_with_its_place(
+    fake_admin: FakeGateway, body: dict[str, Any], loc: list[Any], says: str
+) -> None:
+    answer = fake_admin.http.post("/admin/images/ghcr.io/kbase/checksum:1.0", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["appcode"]) == (400, 30010)
+    (detail,) = error["request_validation_detail"]
+    assert detail["loc"] == loc
+    assert says in detail["msg"]
+    assert "Value error" not in detail["msg"]
+    assert fake_admin.images.asked == []
+
+
+def test_an_image_is_deleted_and_staged_by_any_form_of_its_name(fake_admin: FakeGateway) -> None:
+    name = "ghcr.io/kbase/checksum@sha256:" + "a" * 64
+    assert fake_admin.http.delete(f"/admin/images/{name}").status_code == 204
+    staged = fake_admin.http.put(f"/admin/images/{name}/stage?cluster=a&cluster=b").json()
+    assert [at["cluster"] for at in staged["statuses"]] == ["a", "b"]
+    assert fake_admin.images.asked == [name, name]
 
 
 def test_accounting_of_others_is_for_admins(fake: FakeGateway, fake_admin: FakeGateway) -> None:

@@ -16,7 +16,7 @@ from gateway.store.db import Database
 from gateway.wire import ReadyLine
 from tests.daemon.world import World
 
-NAMES = ["database", "s3", "crane", "site dev: slurm", "site dev: work directory", "site dev: template"]  # fmt: skip
+NAMES = ["database", "s3", "crane", "registry logins", "site dev: slurm", "site dev: work directory", "site dev: template"]  # fmt: skip
 
 
 @pytest.fixture

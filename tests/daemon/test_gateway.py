@@ -119,7 +119,7 @@ def test_an_approval_is_in_the_audit_log_with_how_it_went(
     with pytest.raises(GatewayError):
         gateway.services.images.approve(ADA, "ghcr.io/kbase/sum:1.0")
 
-    def broken(name: str, user: str, **_: Any) -> Any:
+    def broken(name: str, user: str, *_: Any) -> Any:
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(gateway.registry, "approve", broken)

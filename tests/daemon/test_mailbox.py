@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,56 @@ def test_a_result_is_kept_and_the_poll_loop_woken_but_not_for_each_of_many(world
     world.clock.forward(1)
     world.mailbox.tick()
     assert world.site.poll_wake.is_set()
+
+
+def test_a_node_is_told_the_login_of_its_jobs_registry_and_of_no_other(
+    make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    auths = {
+        "ghcr.io": {"username": "lab", "password": "s3cr3t"},
+        "reg.example.org": {"username": "other", "password": "0ther"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+    world = make_world()
+    images = world.config.images.model_copy(update={"docker_config_dir": tmp_path})
+    world.config = world.config.model_copy(update={"images": images})
+    world.restart()
+    number, _ = world.submit()
+    answer = world.ask(number, "login", image="reg.example.org/x/y", registry="reg.example.org")
+    assert answer["login"] == {"username": "lab", "password": "s3cr3t"}
+    assert answer["error"] is None
+    script = world.folder(number).parent / "submit-0.sbatch"
+    document = (world.folder(number).parent / "job.json").read_text()
+    assert json.loads(document)["image"]["login"] is True
+    assert "s3cr3t" not in script.read_text() + document
+    (tmp_path / "config.json").write_text("{}")  # read anew
+    assert world.ask(number, "login")["login"] is None
+    (tmp_path / "config.json").write_text('{"auths": {"ghcr.io": {"identitytoken": "t0ken"}}}')
+    refused = world.ask(number, "login")
+    assert "is a token, with which compute nodes cannot" in refused["error"]
+    assert "t0ken" not in json.dumps(refused)
+
+
+def test_a_login_is_for_who_knows_the_jobs_token_while_it_runs(
+    make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    auths = {"ghcr.io": {"username": "lab", "password": "s3cr3t"}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+    world = make_world()
+    images = world.config.images.model_copy(update={"docker_config_dir": tmp_path})
+    world.config = world.config.model_copy(update={"images": images})
+    world.restart()
+    number, slurm = world.submit()
+    path = world.letter(number, "login", token="wrong")
+    world.mailbox.tick()
+    assert not path.exists()
+    world.result(number, outcome="container-failed", exit_code=1)
+    world.slurm.set(slurm, 0, "FAILED", node="n1")
+    world.submit()  # keeps the mailbox open
+    world.settle()
+    answer = world.ask(number, "login")
+    assert answer["error"] == "the job has ended"
+    assert "login" not in answer
 
 
 def test_a_result_without_a_file_is_no_result(world: World) -> None:

@@ -314,6 +314,8 @@ def put(granted: dict[str, Any], data: bytes, *, parts: int | None = None) -> No
 
 def approve(database: Database) -> None:
     """Have the image approved."""
-    fields = IMAGE | {"registered_on": store.now()}
+    config = {name: IMAGE[name] for name in ("entrypoint", "cmd", "workdir", "env")}
+    platforms = {"linux/amd64": {"digest": IMAGE["digest"], "config": config}}
+    fields = IMAGE | {"registered_on": store.now(), "platforms": platforms}
     with database.write() as session:
         session.add(Image(**fields))

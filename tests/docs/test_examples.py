@@ -16,7 +16,13 @@ from tests.docs.shell import Names, Player, Shell, alike
 pytestmark = pytest.mark.cluster
 
 _IMAGES = ("checksum", "fail", "sleep")
-_NEW_IMAGES = ("lab/align", "lab/sort")  # images that nobody has approved yet
+# Images that nobody has approved yet: of which they are copies, and their tag.
+_NEW_IMAGES = {
+    "lab/align": ("checksum", "2.1"),
+    "lab/sort": ("checksum", "2.1"),
+    "lab/merge": ("inspect", "2.1"),
+    "lab/both": ("multi", "1.0"),
+}
 _AT_ONE_TIME = 3
 _MARK = "\x1e"
 
@@ -36,9 +42,9 @@ def fixed(site: DevCluster) -> Mapping[str, str]:
     for name in _IMAGES:
         site.image(name)
     new = {name: f"{name}-{uuid.uuid4().hex[:8]}" for name in _NEW_IMAGES}
-    for name in new.values():
-        source, target = f"{site.registry}/test/checksum:1.0", f"{site.registry}/{name}:2.1"
-        site.run("crane", "copy", "--insecure", source, target, user="root")
+    for name, (source, tag) in _NEW_IMAGES.items():
+        words = (f"{site.registry}/test/{source}:1.0", f"{site.registry}/{new[name]}:{tag}")
+        site.run("crane", "copy", "--insecure", *words, user="root")
     return {
         "127.0.0.1:17107": site.registry,
         "https://127.0.0.1:17151": facts["url"],

@@ -142,8 +142,8 @@ def test_crane_gets_the_roads_of_the_installation_and_nothing_else(
             "is no image registry; check host and port",
         ),
         (
-            "Error: no child with platform linux/amd64 in index reg.example.org:5000/bio/tool:1.0",
-            "has no image for linux/amd64",
+            f"{GET}unsupported MediaType: application/vnd.docker.distribution.manifest.v1+json",
+            "in a form that crane cannot read (unsupported media type); push it again",
         ),
         ("Error: something new", f"crane could not look up {NAME}: something new"),
         ("", f"crane could not look up {NAME}: no message"),
@@ -209,8 +209,7 @@ class TestConfigurations:
         assert asks.config(NAME) == ImageConfig(
             ["/bin/tool"], ["-h"], "/data", {"PATH": "/bin", "A": "b=c"}
         )
-        # Of an index of many platforms, the nodes' one is asked for.
-        assert (tmp_path / "asked").read_text() == f"config --platform=linux/amd64 -- {NAME}\n"
+        assert (tmp_path / "asked").read_text() == f"config -- {NAME}\n"
 
     @pytest.mark.parametrize(
         "config",
@@ -241,7 +240,89 @@ class TestConfigurations:
         message = failure(lambda: crane(prints(config)).config(NAME))
         assert message == f"The configuration of {NAME} is not an image's JSON."
 
-    def test_an_image_of_another_platform_is_told(self, crane: Make) -> None:
-        asks = crane(prints({"os": "linux", "architecture": "arm64", "config": {}}))
-        message = failure(lambda: asks.config(NAME))
-        assert "is an image for linux/arm64; the nodes run linux/amd64" in message
+    @pytest.mark.parametrize(
+        ("said", "platform"),
+        [
+            ({"os": "linux", "architecture": "arm64"}, "linux/arm64"),
+            ({"os": "linux", "architecture": "arm64", "variant": "v8"}, "linux/arm64"),
+            ({"os": "linux", "architecture": "arm", "variant": "v7"}, "linux/arm/v7"),
+            ({}, "linux/amd64"),
+        ],
+    )
+    def test_its_platform_is_read(self, crane: Make, said: Any, platform: str) -> None:
+        assert crane(prints({**said, "config": {}})).config(NAME).platform == platform
+
+
+KIND = "application/vnd.oci.image.index.v1+json"
+
+
+def child(number: int, **platform: str) -> dict[str, Any]:
+    return {"digest": f"sha256:{str(number) * 64}", "platform": platform}
+
+
+class TestManifests:
+    def test_an_index_has_its_platforms_and_what_is_built_beside_them_is_none(
+        self, crane: Make, tmp_path: Path
+    ) -> None:
+        children = [
+            child(1, os="linux", architecture="arm64", variant="v8"),
+            child(2, os="linux", architecture="amd64"),
+            child(3, os="unknown", architecture="unknown"),
+            child(4, os="linux", architecture="amd64"),
+            {"digest": f"sha256:{'5' * 64}"},
+            {"digest": "sha256:6", "platform": {"os": "linux", "architecture": "s390x"}},
+        ]
+        index = {"schemaVersion": 2, "mediaType": KIND, "manifests": children}
+        asks = crane(f'echo "$@" > {tmp_path}/asked; {prints(index)}')
+        assert asks.platforms(NAME) == {
+            "linux/arm64": f"sha256:{'1' * 64}",
+            "linux/amd64": f"sha256:{'2' * 64}",
+        }
+        assert (tmp_path / "asked").read_text() == f"manifest -- {NAME}\n"
+
+    @pytest.mark.parametrize(
+        "kind",
+        ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"],
+    )  # fmt: skip
+    def test_an_image_of_one_platform_has_no_index(self, crane: Make, kind: str) -> None:
+        manifest = {"schemaVersion": 2, "config": {"mediaType": kind}, "layers": []}
+        assert crane(prints(manifest)).platforms(NAME) is None
+
+    @pytest.mark.parametrize(
+        ("manifest", "said"),
+        [
+            ({"schemaVersion": 1, "fsLayers": []}, "a manifest of Docker's schema 1"),
+            ({"config": {"mediaType": "application/vnd.cncf.helm.config.v1+json"}}, "is no container image: its registry has it as 'application/vnd.cncf.helm"),
+            ({"mediaType": "application/vnd.oci.artifact.manifest.v1+json"}, "(unsupported media type)"),
+            ({}, "is no container image"),
+            ({"manifests": []}, "is an index that names no platform"),
+            ({"manifests": [{"digest": 1, "platform": {"os": "linux", "architecture": "a"}}]}, "is not an image's JSON"),
+            ({"manifests": 7}, "is not an image's JSON"),
+            ("<html>", "is not an image's JSON"),
+            ([], "is not an image's JSON"),
+            ({"config": 7}, "is not an image's JSON"),
+        ],
+    )  # fmt: skip
+    def test_what_is_no_image_is_told(self, crane: Make, manifest: Any, said: str) -> None:
+        assert said in failure(lambda: crane(prints(manifest)).platforms(NAME))
+
+
+class TestLogins:
+    def docker(self, tmp_path: Path, **auths: str) -> Path:
+        folder = tmp_path / "docker"
+        folder.mkdir()
+        entries = {host: {"auth": word} for host, word in auths.items()}
+        (folder / "config.json").write_text(json.dumps({"auths": entries}))
+        return folder
+
+    def test_a_registry_that_refuses_the_gateways_login_is_another_trouble_than_no_login(
+        self, crane: Make, tmp_path: Path
+    ) -> None:
+        refuses = says(f"{GET}UNAUTHORIZED: authentication required")
+        without = failure(lambda: crane(refuses).digest(NAME))
+        assert "and the gateway has no login for it" in without
+        assert "docker login" in without
+        folder = self.docker(tmp_path, **{"reg.example.org:5000": "dTpw"})
+        wrong = failure(lambda: crane(refuses, docker_config_dir=folder).digest(NAME))
+        assert "with the login that the gateway has for it: that is wrong" in wrong
+        assert "dTpw" not in wrong

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from gateway.config import ImagesSection
 from gateway.errors import AppCode, GatewayError
 from gateway.images.crane import Crane, ImageConfig
-from gateway.images.service import ImageRegistry
+from gateway.images.service import ImageRegistry, Notes
 from gateway.store.db import Database
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
@@ -27,6 +28,8 @@ class FakeCrane(Crane):
         super().__init__(ImagesSection())
         self.tags = {"1.0": ONE}
         self.configs = {ONE: CONFIG, TWO: CONFIG}
+        self.indexes: dict[str, dict[str, str]] = {}
+        self.looked: list[str] = []
         self.meet: threading.Barrier | None = None
 
     def digest(self, reference: str) -> str:
@@ -36,9 +39,13 @@ class FakeCrane(Crane):
             raise GatewayError(AppCode.IMAGE_FETCH, f"There is no image {reference}")
         return found
 
+    def platforms(self, reference: str) -> dict[str, str] | None:
+        return self.indexes.get(reference.partition("@")[2])
+
     def config(self, reference: str) -> ImageConfig:
         if self.meet is not None:
             self.meet.wait(10)
+        self.looked.append(reference.partition("@")[2])
         return self.configs[reference.partition("@")[2]]
 
 
@@ -86,7 +93,8 @@ def test_jobs_keep_what_was_approved_though_the_tag_has_moved(
     code, message = refusal(lambda: registry.approve(f"{NAME}:1.0", "ada"))
     assert code is AppCode.IMAGE_TAG_EXISTS
     assert ONE in message
-    assert f"approve the new one by its digest: {NAME}@{TWO}" in message
+    assert f"approve the new one by its digest, {NAME}@{TWO}, or first delete" in message
+    assert f"cts admin image delete {NAME}:1.0" in message
     assert registry.approve(f"{NAME}@{TWO}", "ada").tag is None
     assert registry.get(f"{NAME}:1.0").digest == ONE
 
@@ -169,10 +177,121 @@ def test_a_race_that_only_the_database_sees_ends_in_the_same_error(
 
     def blind_at_first(*arguments: object) -> None:
         looks.append(1)
-        if len(looks) > 1:
+        if len(looks) > 2:
             real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ImageRegistry, "_refuse_known", staticmethod(blind_at_first))
     code, _ = refusal(lambda: registry.approve(f"{NAME}:1.0", "ada"))
     assert code is AppCode.IMAGE_DIGEST_EXISTS
-    assert len(looks) == 2
+    assert len(looks) == 3
+
+
+def test_a_deleted_images_tag_and_digest_are_free_again(
+    registry: ImageRegistry, crane: FakeCrane
+) -> None:
+    first = registry.approve(f"{NAME}:1.0", "ada")
+    crane.tags["1.0"] = TWO
+    registry.delete(f"{NAME}:1.0")
+    code, _ = refusal(lambda: registry.get(f"{NAME}@{ONE}"))
+    assert code is AppCode.NO_SUCH_IMAGE
+    assert registry.approve(f"{NAME}:1.0", "ada").digest == TWO
+    assert registry.approve(f"{NAME}@{ONE}", "ada").digest == first.digest
+    registry.delete(f"{NAME}@{ONE}")
+    assert [image.digest for image in registry.everything()] == [TWO]
+    for text in (f"{NAME}:9", f"{NAME}@{ONE}", f"{NAME}:1.0@{ONE}"):
+        assert refusal(lambda text=text: registry.delete(text))[0] is AppCode.NO_SUCH_IMAGE  # type: ignore[misc]
+    assert refusal(lambda: registry.delete("a@md5:12"))[0] is AppCode.IMAGE_NAME_PARSE
+
+
+def test_images_are_listed_by_name(registry: ImageRegistry, crane: FakeCrane) -> None:
+    for name in ("reg/z:1.0", "reg/a:1.0", f"reg/a@{TWO}", "docker.io/b:1.0"):
+        registry.approve(name, "ada")
+    listed = [(image.name, image.tag) for image in registry.everything()]
+    assert listed == [
+        ("docker.io/library/b", "1.0"),
+        ("docker.io/reg/a", "1.0"),
+        ("docker.io/reg/a", None),
+        ("docker.io/reg/z", "1.0"),
+    ]
+
+
+class TestNotes:
+    def test_what_is_not_said_is_taken_from_another_image(self, registry: ImageRegistry) -> None:
+        said = Notes(["https://x.example"], "use it so", None, 3, "/refdata")
+        registry.approve(f"{NAME}:1.0", "ada", said)
+        row = registry.approve(f"{NAME}@{TWO}", "ada", Notes(from_image=f"{NAME}:1.0"))
+        assert (row.urls, row.usage_notes) == (["https://x.example"], "use it so")
+        assert (row.refdata_id, row.default_refdata_mount_point) == (3, "/refdata")
+
+    def test_what_is_said_goes_before(self, registry: ImageRegistry) -> None:
+        registry.approve(f"{NAME}:1.0", "ada", Notes(["https://x.example"], "old", None, 3, "/old"))
+        given = Notes([], "", f"{NAME}:1.0", 4, "/new")
+        row = registry.approve(f"{NAME}@{TWO}", "ada", given)
+        assert (row.urls, row.usage_notes) == ([], "")
+        assert (row.refdata_id, row.default_refdata_mount_point) == (4, "/new")
+
+    def test_an_image_to_take_from_that_is_not_approved_is_told_with_its_place(
+        self, registry: ImageRegistry
+    ) -> None:
+        with pytest.raises(GatewayError) as caught:
+            registry.approve(f"{NAME}:1.0", "ada", Notes(from_image="other:2"))
+        assert caught.value.code is AppCode.NO_SUCH_IMAGE
+        assert caught.value.message.startswith("from_image: The image docker.io/library/other:2 is not approved")  # fmt: skip
+        assert caught.value.details[0].loc == ("from_image",)
+        assert registry.everything() == []
+
+
+class TestPlatforms:
+    ARM, AMD = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+    @pytest.fixture
+    def sites(self, database: Database, crane: FakeCrane) -> ImageRegistry:
+        """Two sites, and an index of two platforms whose programs differ."""
+        crane.indexes[ONE] = {"linux/arm64": self.ARM, "linux/amd64": self.AMD}
+        crane.configs[self.ARM] = replace(CONFIG, entrypoint=["/arm"], platform="linux/arm64")
+        crane.configs[self.AMD] = replace(CONFIG, entrypoint=["/amd"])
+        return ImageRegistry(database, crane, {"big": "linux/amd64", "new": "linux/arm64/v8"})
+
+    def test_each_site_runs_its_own_of_an_index_whose_digest_the_image_has(
+        self, sites: ImageRegistry
+    ) -> None:
+        image = sites.approve(f"{NAME}:1.0", "ada")
+        assert image.digest == ONE
+        assert image.entrypoint == ["/amd"]
+        assert sorted(image.platforms) == ["linux/amd64", "linux/arm64"]
+        for site, digest, program in (("big", self.AMD, "/amd"), ("new", self.ARM, "/arm")):
+            variant = sites.variant(sites.get(f"{NAME}@{ONE}"), site)
+            assert (variant.digest, variant.config.entrypoint) == (digest, [program])
+
+    def test_only_configurations_that_a_site_needs_are_looked_up(
+        self, database: Database, crane: FakeCrane, sites: ImageRegistry
+    ) -> None:
+        one = ImageRegistry(database, crane, {"big": "linux/amd64"})
+        image = one.approve(f"{NAME}:1.0", "ada")
+        assert crane.looked == [self.AMD]
+        # A site that came later asks once.
+        for _ in range(2):
+            assert sites.variant(sites.get(f"{NAME}:1.0"), "new").config.entrypoint == ["/arm"]
+        assert crane.looked == [self.AMD, self.ARM]
+        assert image.id == sites.get(f"{NAME}:1.0").id
+
+    def test_an_image_that_is_not_for_a_sites_platform_is_refused_there_with_what_it_has(
+        self, sites: ImageRegistry, crane: FakeCrane
+    ) -> None:
+        crane.configs[TWO] = replace(CONFIG, platform="linux/arm64")
+        image = sites.approve(f"{NAME}@{TWO}", "ada")
+        assert sites.variant(image, "new").digest == TWO
+        code, message = refusal(lambda: sites.variant(image, "big"))
+        assert code is AppCode.ILLEGAL_PARAMETER
+        assert (
+            "has nothing for linux/amd64, which the nodes of big run, but for linux/arm64"
+            in message
+        )
+
+    def test_one_platform_without_an_entrypoint_refuses_the_whole(
+        self, sites: ImageRegistry, crane: FakeCrane
+    ) -> None:
+        crane.configs[self.ARM] = replace(CONFIG, entrypoint=[])
+        code, message = refusal(lambda: sites.approve(f"{NAME}:1.0", "ada"))
+        assert code is AppCode.IMAGE_NO_ENTRYPOINT
+        assert self.ARM in message

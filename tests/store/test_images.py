@@ -44,6 +44,6 @@ def test_names_are_not_mixed_up(three: Database) -> None:
         assert store.find(session, "docker.io/library/b", tag="1") is None
 
 
-def test_all_are_listed_oldest_first(three: Database) -> None:
+def test_all_are_listed_by_name_and_of_one_name_the_oldest_first(three: Database) -> None:
     with three.read() as session:
         assert [row.id for row in store.everything(session)] == [1, 2, 3]
