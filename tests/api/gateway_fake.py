@@ -148,7 +148,7 @@ class FakeJobs:
         asked = parse_job_input(body)
         each = wire.PlannedFile(file="data/a.txt", path="/input_files/a.txt", size=3)
         return wire.DryRun(
-            image=IMAGE,
+            image=wire.JobImage(**IMAGE.model_dump(include=set(wire.ApprovedImage.model_fields))),
             num_containers=asked.num_containers,
             input_file_count=1,
             input_bytes=3,
