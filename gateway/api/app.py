@@ -18,7 +18,7 @@ from gateway.api.middleware import Requests
 from gateway.api.openapi import describe
 from gateway.api.params import check_query, error_schema
 from gateway.api.readiness import Readiness
-from gateway.api.routes import PLANNED, ROUTES, Access
+from gateway.api.routes import ROUTES, Access
 from gateway.api.streams import Streams
 from gateway.config import RolesSection
 from gateway.errors import AppCode, GatewayError
@@ -80,14 +80,6 @@ def create_app(
             raise TypeError(f"{route.path} is no APIRoute")
         for field in made.dependant.query_params:
             known[field.alias] = "list" in str(field.field_info.annotation)
-    for route in PLANNED:
-        app.router.add_api_route(
-            route.path,
-            route.handler,
-            methods=[route.method],
-            route_class_override=kinds[route.access],
-            include_in_schema=False,
-        )
     errors.install(app)
     app.add_middleware(Requests)
     describe(app)

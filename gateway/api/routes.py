@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from starlette.requests import Request
-
 from gateway import wire
 from gateway.api.admin import accounting, admin_jobs
 from gateway.api.docs import docs
@@ -47,7 +45,6 @@ from gateway.api.requests import (
 )
 from gateway.api.sites import health, ready, root, sites, switch_off, switch_on, whoami
 from gateway.api.tokens import create, create_for, everybodys, mine, revoke, revoke_anybodys
-from gateway.errors import AppCode, GatewayError
 
 
 class Access(Enum):
@@ -74,13 +71,6 @@ class Route:
         """A name of its own, for OpenAPI: `get_jobs_id_status`."""
         words = self.path.replace("{", "").replace(":path}", "").replace("}", "").split("/")
         return "_".join([self.method.lower(), *(word for word in words if word)])
-
-
-def _not_yet(request: Request) -> None:
-    raise GatewayError(
-        AppCode.UNSUPPORTED,
-        f"{request.method} {request.url.path}: this gateway does not do that yet; /openapi.json lists what it does.",
-    )
 
 
 OPEN, USER, ADMIN = Access.OPEN, Access.USER, Access.ADMIN
@@ -148,6 +138,3 @@ ROUTES = (
     Route("GET", "/admin/tokens", everybodys, ADMIN, wire.Tokens),
     Route("DELETE", "/admin/tokens/{token_id}", revoke_anybodys, ADMIN, status=204),
 )
-
-# Routes of the protocol that are not there yet: a client is told so, rather than that it has a wrong address.
-PLANNED: tuple[Route, ...] = ()

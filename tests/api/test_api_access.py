@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from gateway.api.routes import PLANNED, ROUTES, Access, Route
+from gateway.api.routes import ROUTES, Access, Route
 from gateway.jobs.caller import Caller
 from tests.api.asking import body_of, name_of, prepared, url_of
 from tests.api.gateway_fake import ME, FakeGateway
@@ -87,7 +87,7 @@ def test_on_the_socket_a_token_says_nothing_for_the_kernel_says_who_asks(
         assert ask(fake.http, route, fake, headers).status_code == route.status
 
 
-@pytest.mark.parametrize("route", [*ROUTES, *PLANNED], ids=name_of)
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
 def test_over_tcp_who_is_not_identified_gets_the_open_routes_alone(
     fake: FakeGateway, route: Route
 ) -> None:

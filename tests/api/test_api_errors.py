@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from datetime import datetime
 import pytest
 
 from gateway.api.bodies import MAX_BODY
-from gateway.api.routes import PLANNED
 from gateway.errors import SiteError, StoreError
 from tests.api.gateway_fake import JOB, FakeGateway, until
 
@@ -143,15 +141,6 @@ def test_a_query_parameter_of_the_protocol_that_a_route_has_not_yet_is_named_and
     answer = fake.http.post("/jobs?force=true", json=JOB)
     assert str(_check(answer, 400, 100000)["message"]).startswith("force: POST /jobs ")
     assert fake.jobs.calls == []
-
-
-def test_an_admin_is_told_which_calls_of_the_protocol_are_not_there_yet(
-    fake_admin: FakeGateway,
-) -> None:
-    for route in PLANNED:
-        path = re.sub(r"\{[a-z_]+(:path)?\}", "1", route.path)
-        message = _check(fake_admin.http.request(route.method, path), 400, 100000)["message"]
-        assert str(message).startswith(f"{route.method} {path}: this gateway does not do that yet")
 
 
 def test_a_405_lists_what_is_allowed(fake: FakeGateway) -> None:

@@ -15,7 +15,7 @@ from tests.docs.shell import Names, Player, Shell, alike
 
 pytestmark = pytest.mark.cluster
 
-_IMAGES = ("checksum", "fail", "sleep")
+_IMAGES = ("argv", "checksum", "fail", "sleep")
 # Images that nobody has approved yet: of which they are copies, and their tag.
 _NEW_IMAGES = {
     "lab/align": ("checksum", "2.1"),

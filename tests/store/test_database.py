@@ -226,7 +226,13 @@ class TestSchema:
         empty.migrate()
         empty.check()
         with empty.read() as session:
-            assert session.exec(select(Image)).one().registered_by == "ada"
+            image = session.exec(select(Image)).one()
+            assert image.registered_by == "ada"
+            # What was approved before platforms were known was for this one.
+            assert list(image.platforms) == ["linux/amd64"]
+            assert image.platforms["linux/amd64"]["digest"] == "d"
+            assert image.platforms["linux/amd64"]["config"]["entrypoint"] == []
+            assert (image.urls, image.usage_notes) == ([], None)
 
     def test_two_that_migrate_at_once_both_succeed(self, empty: Database) -> None:
         with ThreadPoolExecutor(4) as pool:
