@@ -254,6 +254,8 @@ class SiteSection(_Section):
     nodes: int = Field(default=1, ge=1)
     cpus_per_node: int = Field(default=1, ge=1)
     memory_per_node: Bytes = Field(default=10**9, ge=10**6)
+    containers_per_task: int = Field(default=1, ge=1, le=1024)
+    max_array_size: int | None = Field(default=None, ge=1)
     max_runtime_min: int = Field(default=2880, ge=1)
     max_cpu_hours: float = Field(default=100, gt=0)
     overhead_memory: Bytes = Field(default=256 * 1024**2, ge=64 * 1024**2)

@@ -161,11 +161,12 @@ class DryRun(BaseModel):
 
 
 class TransitionTime(BaseModel):
-    """When a job came to a state; `phase` is the finer one."""
+    """When a job came to a state; `phase` is the finer one, `detail` says how or why."""
 
     state: WireState
     time: datetime
     phase: str
+    detail: str | None = None
 
 
 class JobStatus(BaseModel):
@@ -178,6 +179,7 @@ class JobStatus(BaseModel):
     reason: str | None = None
     queue_position: int | None = None
     expected_start: datetime | None = None
+    cancel_by: str | None = None
     transition_times: list[TransitionTime]
     admin_meta: dict[str, Any] = Field(default_factory=dict)
 
@@ -373,11 +375,12 @@ class Job(JobPreview):
 
 
 class Submission(BaseModel):
-    """One Slurm submission of a job: of `count` containers from `first` on."""
+    """One Slurm submission of a job: of those containers, `per_task` of them side by side in each array task."""
 
     number: int
-    first: int
-    count: int
+    containers: list[int]
+    per_task: int
+    upload_only: bool
     tag: str
     state: str
     created: datetime
@@ -391,7 +394,6 @@ class AdminJob(Job):
 
     submissions: list[Submission] = Field(default_factory=list)
     directory: str | None = None
-    cancel_by: str | None = None
     cancel_time: datetime | None = None
     usage_final: bool = False
     cleaned: bool = False
@@ -423,8 +425,20 @@ class ExitCodes(BaseModel):
     exit_codes: list[int | None]
 
 
+class Attempt(BaseModel):
+    """An earlier run of a container that was run again."""
+
+    attempt: int
+    slurm_job_id: str | None = None
+    node: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    error: str | None = None
+    ended: datetime
+
+
 class Container(BaseModel):
-    """One container of a job; `times` maps a phase to its begin and end."""
+    """One container of a job; `times` maps a phase to its begin and end. `attempt` counts its runs, from 1."""
 
     index: int
     id: str
@@ -440,6 +454,8 @@ class Container(BaseModel):
     error: str | None = None
     reason: str | None = None
     log_truncated: bool = False
+    attempt: int = 1
+    earlier: list[Attempt] = Field(default_factory=list)
 
 
 class Containers(BaseModel):

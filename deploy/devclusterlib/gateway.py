@@ -49,6 +49,7 @@ def make_users(settings: Settings) -> None:
         ("/run/cts", "ctsd", 0o755),
         ("/scratch/cts", "ctsjob", 0o700),
         ("/scratch/cts-spare", "ctsjob", 0o700),
+        ("/scratch/cts-packed", "ctsjob", 0o700),
     ):
         path = Path(directory)
         path.mkdir(parents=True, exist_ok=True)
@@ -84,6 +85,15 @@ def _secret(path: Path, user: str, text: str) -> None:
 
 def _configuration(settings: Settings) -> str:
     slurm_bin = f'slurm_bin = "{settings.slurm_prefix}/bin"\n' if settings.slurm_prefix else ""
+    common = f"""\
+helper = ["sudo", "-n", "-u", "ctsjob", "--", "/opt/cts/bin/cts-helper"]
+slurm_user = "ctsjob"
+{slurm_bin}account = "dev"
+partition = "regular"
+nodes = 4
+cpus_per_node = 16
+memory_per_node = "16 GB"
+"""
     return f"""\
 [gateway]
 instance = "{settings.name}"
@@ -112,14 +122,7 @@ admin_groups = ["ctsadmin"]
 
 [sites.dev]
 work_dir = "/scratch/cts"
-helper = ["sudo", "-n", "-u", "ctsjob", "--", "/opt/cts/bin/cts-helper"]
-slurm_user = "ctsjob"
-{slurm_bin}account = "dev"
-partition = "regular"
-nodes = 4
-cpus_per_node = 16
-memory_per_node = "16 GB"
-partitions = {{ debug = 20 }}
+{common}partitions = {{ debug = 20 }}
 qos_offered = {{ regular = 0, debug = 20 }}
 accounts = {{ lab = ["alice", "%ctsadmin"] }}
 reservations = {{ training = ["alice"] }}
@@ -128,17 +131,17 @@ licenses = {{ matlab = 2 }}
 gpus_per_node = 2
 nodes_per_container = 4
 
+[sites.packed]
+work_dir = "/scratch/cts-packed"
+notes = ["several containers of a job in each array task"]
+containers_per_task = 3
+max_array_size = 3
+{common}
+
 # Switched on by tests alone; it offers what this Slurm has not.
 [sites.spare]
 work_dir = "/scratch/cts-spare"
-helper = ["sudo", "-n", "-u", "ctsjob", "--", "/opt/cts/bin/cts-helper"]
-slurm_user = "ctsjob"
-{slurm_bin}account = "dev"
-partition = "regular"
-nodes = 4
-cpus_per_node = 16
-memory_per_node = "16 GB"
-active = false
+{common}active = false
 inactive_reason = "it is for tests alone"
 partitions = {{ gone = 0 }}
 qos_offered = {{ gone = 0 }}

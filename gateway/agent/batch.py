@@ -1,4 +1,7 @@
-"""The batch process of one task: claim, three job steps, result.json, a word to the daemon."""
+"""The batch process of a container: claim, three job steps, result.json, a word to the daemon.
+
+Where a task has several containers, it starts such a process for each (`pack`).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,21 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional
+from typing import Mapping, Optional
 
-from .files import ContractError, StepResult, read_job, read_step, utc, write_json
+from .files import (
+    ContractError,
+    Job,
+    StepResult,
+    Submission,
+    read_container,
+    read_job,
+    read_step,
+    read_submission,
+)
 from .mailbox import Mailbox, Stop, Stopped
 from .place import Place, Slurm, read_slurm
+from .report import Report
 from .srun import Steps
 
 ANOTHERS = 75
@@ -24,32 +37,64 @@ _FAILURE = {
 }
 
 
-def batch(job_file: str, k: int, first: int, environ: Mapping[str, str]) -> int:
-    """Run container `first` + array task; return the exit code of the batch script.
+def batch(job_file: str, k: int, environ: Mapping[str, str], only: Optional[int] = None) -> int:
+    """Run what submission `k` has for this array task, or that one container of it; return the exit code.
 
     0 for an outcome of ok; 75 when another Slurm job has the claim; else the container's exit code
     where that is 1..255, else 70.
     """
     os.umask(0o077)
     slurm = read_slurm(environ)
-    n = first + slurm.task
     folder = Path(job_file).parent
     owner = claim(folder / f"claim-{k}", slurm.owner)
     if owner != slurm.owner:
-        print(f"container {n} is run by Slurm job {owner}, not by {slurm.owner}", file=sys.stderr)
+        print(f"submission {k} is run by Slurm job {owner}, not by {slurm.owner}", file=sys.stderr)
         return ANOTHERS
-    report = Report(folder / str(n), slurm)
     try:
-        result = _batch(job_file, n, slurm, environ, report)
+        submission = read_submission(folder / f"submit-{k}.json")
+        mine = submission.of_task(slurm.task)
+    except (OSError, ContractError) as exc:
+        print(f"the containers of task {slurm.task} are not known: {exc}", file=sys.stderr)
+        return _FAILED
+    if only is None and len(mine) > 1:
+        from .pack import side_by_side  # noqa: PLC0415 - where sites pack
+
+        return side_by_side([sys.executable, "-I", sys.argv[0], "batch", job_file, str(k)], mine)
+    n = mine[0] if only is None else only
+    return _container(job_file, k, n, slurm, environ, submission, packed=only is not None)
+
+
+def _container(
+    job_file: str,
+    k: int,
+    n: int,
+    slurm: Slurm,
+    environ: Mapping[str, str],
+    submission: Submission,
+    *,
+    packed: bool,
+) -> int:
+    report = Report(Path(job_file).parent / str(n), slurm, k)
+    try:
+        job = read_job(Path(job_file), k)
+        stop = Stop()
+        place = Place(job, n, slurm)
+        steps = Steps(job, job_file, n, place, environ, stop, packed=packed)
+        steps.listen()
+        if submission.upload_only:
+            result = _upload(job, n, slurm, place, steps, report, stop)
+        else:
+            result = _run(job, n, slurm, place, steps, report, stop)
     except ContractError as exc:
-        result = StepResult("agent-failed", error=str(exc))
+        result = StepResult("agent-failed", exit_code=report.exit_code, error=str(exc))
     except Exception as exc:  # noqa: BLE001 - the last line: whatever it is is told
         from .steps import explain  # noqa: PLC0415 - for errors alone
 
-        result = StepResult("agent-failed", error=explain(exc))
+        result = StepResult("agent-failed", exit_code=report.exit_code, error=explain(exc))
     report.finish(result)
     if result.error:
-        print(f"{result.outcome}: {result.error}", file=sys.stderr, flush=True)
+        whose = f"container {n}: " if packed else ""
+        print(f"{whose}{result.outcome}: {result.error}", file=sys.stderr, flush=True)
     if result.outcome == "ok":
         return 0
     return result.exit_code if result.exit_code and 0 < result.exit_code < 256 else _FAILED
@@ -85,91 +130,10 @@ def claim(path: Path, owner: str) -> str:
     raise OSError(f"{path} is empty")
 
 
-class Report:
-    """status.json and result.json of a container."""
-
-    def __init__(self, folder: Path, slurm: Slurm) -> None:
-        self._folder = folder
-        self._slurm = slurm
-        self._times: Dict[str, List[Optional[str]]] = {}
-        self.steps: Dict[str, StepResult] = {}
-        self.mailbox: Optional[Mailbox] = None
-        self.place: Optional[Place] = None
-
-    def phase(self, name: str) -> None:
-        """Note that a phase begins, here and (should the mailbox fail, nowhere else) to the daemon."""
-        self.end()
-        now = utc(time.time())
-        if name != "end":
-            self._times[name] = [now, None]
-        status = {"version": 1, "phase": name, "slurm_job_id": self._slurm.job_id,
-                  "host": self._slurm.host, "times": self._times, "bytes_done": 0,
-                  "bytes_total": 0}  # fmt: skip
-        try:
-            write_json(self._folder / "status.json", status)
-            if name != "end" and self.mailbox is not None:
-                self.mailbox.tell("phase", phase=name, time=now, host=self._slurm.host)
-        except OSError as exc:
-            print(f"{name}: {exc}", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Note that the present phase is over."""
-        for times in self._times.values():
-            if times[1] is None:
-                times[1] = utc(time.time())
-
-    def finish(self, result: StepResult) -> None:
-        """Write result.json, then tell the daemon, then free the space. Errors are printed."""
-        self.phase("end")
-        none = StepResult("")
-        document = {
-            "version": 1,
-            "slurm_job_id": self._slurm.job_id,
-            "host": self._slurm.host,
-            "outcome": result.outcome,
-            "exit_code": result.exit_code,
-            "signal": result.signal,
-            "error": result.error,
-            "times": self._times,
-            "bytes_in": self.steps.get("stage-in", none).transferred,
-            "bytes_out": self.steps.get("stage-out", none).transferred,
-            "image_cached": self.steps.get("stage-in", none).image_cached,
-            "outputs": [output._asdict() for output in result.outputs],
-            "log_truncated": result.log_truncated,
-            "memory_ran_out": result.memory_ran_out,
-        }
-        keep = result.outcome != "ok"
-        if self.place is not None and self.place.scratch is not None and keep:
-            self._free(keep_outputs=True)  # before the daemon thinks it knows all
-        for attempt in range(5):
-            try:
-                write_json(self._folder / "result.json", document)
-                if self.mailbox is not None:
-                    self.mailbox.tell("result")
-                break
-            except OSError as exc:
-                print(f"result.json: {exc}", file=sys.stderr, flush=True)
-                time.sleep(2.0**attempt)
-        self._free(keep_outputs=keep)
-
-    def _free(self, *, keep_outputs: bool) -> None:
-        if self.place is None:
-            return
-        try:
-            self.place.clean_end(keep_outputs=keep_outputs)
-        except OSError as exc:
-            print(f"clean-up: {exc}", file=sys.stderr, flush=True)
-
-
-def _batch(
-    job_file: str, n: int, slurm: Slurm, environ: Mapping[str, str], report: Report
+def _run(
+    job: Job, n: int, slurm: Slurm, place: Place, steps: Steps, report: Report, stop: Stop
 ) -> StepResult:
-    job = read_job(Path(job_file))
-    stop = Stop()
-    place = Place(job, n, slurm)
-    steps = Steps(job, job_file, n, place, environ, stop)
-    steps.listen()
-    place.clean_start()
+    place.clean_start(read_container(place.base / "container.json").attempt)
     report.place = place
     report.mailbox = Mailbox(job, n, slurm, place, "batch")
     if job.staging is not None and job.staging.kind == "image":
@@ -190,6 +154,25 @@ def _batch(
         return ran  # one that exited 0 goes on to be told that its outputs were not uploaded
     out = _phase("stage-out", steps, place, report, stop)
     return compose(ran, out, limit_came=stop.timeout)
+
+
+def _upload(
+    job: Job, n: int, slurm: Slurm, place: Place, steps: Steps, report: Report, stop: Stop
+) -> StepResult:
+    """Upload what the container left when it ran in an earlier submission; it does not run again."""
+    from .kept import read_kept  # noqa: PLC0415 - seldom wanted
+
+    ran = read_kept(place.base / "result.json")
+    report.take_over(ran)
+    place.clean_steps()
+    report.place = place
+    report.mailbox = Mailbox(job, n, slurm, place, "batch")
+    if not place.outputs.is_dir():
+        return ran.result._replace(
+            outcome="stage-out-failed", error="nothing is kept of its outputs; run it again"
+        )
+    out = _phase("stage-out", steps, place, report, stop)
+    return compose(ran.result, out, limit_came=stop.timeout)
 
 
 def _phase(phase: str, steps: Steps, place: Place, report: Report, stop: Stop) -> StepResult:

@@ -225,6 +225,7 @@ class Job(NamedTuple):
     staging: Optional[Staging]
     gpus: int = 0
     nodes: int = 1
+    submission: int = 0
 
     def __repr__(self) -> str:
         return f"Job({self.job_id})"
@@ -237,8 +238,8 @@ def _versioned(path: Path) -> Fields:
     return fields
 
 
-def read_job(path: Path) -> Job:
-    """Read job.json."""
+def read_job(path: Path, submission: int = 0) -> Job:
+    """Read job.json, for the submission of that number."""
     f = _versioned(path)
     image, s3 = f.inner("image"), f.inner("s3")
     return Job(
@@ -279,6 +280,7 @@ def read_job(path: Path) -> Job:
         staging=_staging(f.inner_or_none("staging")),
         gpus=f.whole_or_none("gpus") or 0,
         nodes=f.whole_or_none("nodes") or 1,
+        submission=submission,
     )
 
 
@@ -295,6 +297,33 @@ def _staging(fields: Optional[Fields]) -> Optional[Staging]:
         fields.whole("max_bytes"),
         fields.whole("max_files"),
     )
+
+
+class Submission(NamedTuple):
+    """Which containers a Slurm job runs (submit-<k>.json), `per_task` of them in each array task."""
+
+    containers: Tuple[int, ...]
+    per_task: int
+    upload_only: bool
+
+    def of_task(self, task: int) -> Tuple[int, ...]:
+        """Return the containers of an array task.
+
+        Raises
+        ------
+        ContractError
+            When it has none.
+        """
+        mine = self.containers[task * self.per_task : (task + 1) * self.per_task]
+        if not mine:
+            raise ContractError(f"the submission has no containers for array task {task}")
+        return mine
+
+
+def read_submission(path: Path) -> Submission:
+    """Read submit-<k>.json."""
+    f = _versioned(path)
+    return Submission(f.wholes("containers") or (), f.whole("per_task"), f.flag("upload_only"))
 
 
 class Input(NamedTuple):
@@ -315,6 +344,7 @@ class Container(NamedTuple):
     environment: Dict[str, str]
     inputs: Tuple[Input, ...]
     generated: Tuple[Generated, ...]
+    attempt: int = 1
 
 
 def read_container(path: Path) -> Container:
@@ -331,7 +361,8 @@ def read_container(path: Path) -> Container:
         )
         for i in f.each("inputs")
     )
-    return Container(f.texts("args"), f.pairs("environment"), inputs, _generated(f))
+    attempt = f.whole_or_none("attempt") or 1
+    return Container(f.texts("args"), f.pairs("environment"), inputs, _generated(f), attempt)
 
 
 class Output(NamedTuple):

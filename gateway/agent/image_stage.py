@@ -12,7 +12,7 @@ from .mailbox import Stop, Stopped
 from .place import Place
 
 if TYPE_CHECKING:
-    from .batch import Report
+    from .report import Report
 
 
 def stage_image(job: Job, place: Place, report: Report, stop: Stop) -> StepResult:

@@ -103,6 +103,7 @@ class Mailbox:
             "container": self._n,
             "token": self._job.token,
             "slurm_job_id": self._slurm.job_id,
+            "submission": self._job.submission,
             "seq": seq,
             **more,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -83,8 +84,10 @@ class Place:
         """Return the directories that only the node of a rank uses."""
         return [self.work / f"tmp{_suffix(rank)}", self.work / f".pull{_suffix(rank)}"]
 
-    def clean_start(self) -> None:
+    def clean_start(self, attempt: int = 1) -> None:
         """Remove what an earlier run left and make the directories (0700).
+
+        The logs of an earlier attempt are kept as `stdout.attempt-1` and so on, by its number.
 
         Raises
         ------
@@ -93,17 +96,13 @@ class Place:
         """
         for name in ("in", "out", "tmp", ".part", ".pull"):
             remove_tree(self.base / name)
+        self._keep_logs(attempt)
         for rank in self.ranks:
-            for phase in PHASES:
-                self.step_file(phase, rank).unlink(missing_ok=True)
-                self.begun_file(phase, rank).unlink(missing_ok=True)
             for stream in ("stdout", "stderr"):
                 self.log(stream, rank).unlink(missing_ok=True)
         for name in ("result.json", "status.json"):
             (self.base / name).unlink(missing_ok=True)
-        self.grants.mkdir(mode=0o700, exist_ok=True)
-        for entry in self.grants.iterdir():
-            entry.unlink(missing_ok=True)
+        self.clean_steps()
         if self.scratch is not None:
             remove_tree(self.scratch)
             self.scratch.mkdir(mode=0o700)
@@ -116,6 +115,29 @@ class Place:
             for folder in self._own(rank):
                 remove_tree(folder)
                 folder.mkdir(mode=0o700)
+
+    def clean_steps(self) -> None:
+        """Remove what the steps of an earlier run left, its grants among it."""
+        for rank in self.ranks:
+            for phase in PHASES:
+                self.step_file(phase, rank).unlink(missing_ok=True)
+                self.begun_file(phase, rank).unlink(missing_ok=True)
+        self.grants.mkdir(mode=0o700, exist_ok=True)
+        for entry in self.grants.iterdir():
+            entry.unlink(missing_ok=True)
+
+    def _keep_logs(self, attempt: int) -> None:
+        # The file says whose the logs are: those of a run that Slurm requeued are of the same attempt.
+        marker = self.base / ".attempt"
+        try:
+            before = int(marker.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            before = attempt
+        if before < attempt:
+            for name in ("stdout", "stderr"):
+                with contextlib.suppress(FileNotFoundError):
+                    (self.base / name).replace(self.base / f"{name}.attempt-{before}")
+        marker.write_text(str(attempt), encoding="ascii")
 
     def clean_end(self, *, keep_outputs: bool) -> None:
         """Free the space; outputs that were not uploaded move to the shared file system."""

@@ -21,7 +21,7 @@ from .tree import Bounds, Refused
 from .unpack import unpack
 
 if TYPE_CHECKING:
-    from .batch import Report
+    from .report import Report
 
 
 def stage(job: Job, staging: Staging, place: Place, report: Report, stop: Stop) -> StepResult:

@@ -25,6 +25,7 @@ _ALONE_AFTER = 10  # sruns that failed before the outputs are uploaded without o
 _LOOK_AGAIN = 0.05
 _IMMEDIATE = 2  # seconds that srun may take to get its step
 _CANCEL_SECONDS = 8.0
+HANDED_ON = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 def step_environment(environ: Mapping[str, str]) -> Dict[str, str]:
@@ -34,14 +35,20 @@ def step_environment(environ: Mapping[str, str]) -> Dict[str, str]:
     return {**kept, "PATH": f"{path}:{_PATH}" if path else _PATH, "LANG": "C.UTF-8"}
 
 
-def arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
-    """Return the command of a step under srun: one task with all CPUs of the job and its memory; run, one on each node.
+def arguments(job: Job, job_file: str, n: int, phase: str, *, packed: bool = False) -> List[str]:
+    """Return the command of a step under srun: one task with all CPUs of the container and its memory; run, one on each node.
 
     The run step alone holds GPUs. srun waits for all of its tasks, whatever the site's own rule is.
     The steps come one after the other: `--overlap` says that one need not wait for what the one
     before it held. A slurmctld that was restarted calls nodes busy until they have answered it;
     without `--immediate` srun then sleeps for SlurmctldTimeout, two minutes by default.
+
+    Of containers that are `packed` into one task each runs on CPUs and memory of its own: their run steps do
+    not overlap. The name of a step says whose it is.
     """
+    sharing = ["--exact"] if packed else []
+    if not (packed and phase == "run"):
+        sharing.append("--overlap")
     memory = f"{job.run_memory_mb}M" if phase == "run" and job.run_memory_mb else "0"
     nodes = job.nodes if phase == "run" else 1
     return [
@@ -51,12 +58,12 @@ def arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
         *_layout(job, nodes),
         *_gpus(job, phase),
         f"--cpus-per-task={job.cpus}",
-        f"--job-name={phase}",
+        f"--job-name={phase}-{n}" if packed else f"--job-name={phase}",
         f"--mem={memory}",
         "--export=ALL",
         "--input=none",
         "--mpi=none",
-        "--overlap",
+        *sharing,
         f"--immediate={_IMMEDIATE}",
         *step_arguments(job, job_file, n, phase),
     ]
@@ -78,7 +85,7 @@ def _gpus(job: Job, phase: str) -> List[str]:
 
 def step_arguments(job: Job, job_file: str, n: int, phase: str) -> List[str]:
     """Return the command of a step itself."""
-    return [job.python, "-I", job.agent, "step", phase, job_file, str(n)]
+    return [job.python, "-I", job.agent, "step", phase, job_file, str(job.submission), str(n)]
 
 
 class Steps:
@@ -98,8 +105,11 @@ class Steps:
         stop: Stop,
         clock: Clock = time.monotonic,
         pauses: Sequence[float] = _PAUSES,
+        *,
+        packed: bool = False,
     ) -> None:
         self._job = job
+        self._packed = packed
         self._pauses = pauses
         self._job_file = job_file
         self._n = n
@@ -126,6 +136,9 @@ class Steps:
         signal.signal(signal.SIGTERM, on_cancel)
         signal.signal(signal.SIGINT, on_cancel)
         signal.signal(signal.SIGALRM, lambda *_: self._hand_on())
+        signal.pthread_sigmask(
+            signal.SIG_UNBLOCK, HANDED_ON
+        )  # blocked by who started several of us
 
     def run(self, phase: str) -> int:
         """Run the step of a phase to its end; return srun's exit code.
@@ -140,7 +153,7 @@ class Steps:
         OSError
             When srun cannot be started.
         """
-        command = arguments(self._job, self._job_file, self._n, phase)
+        command = arguments(self._job, self._job_file, self._n, phase, packed=self._packed)
         for attempt, pause in enumerate((*self._pauses, None)):
             self._check(phase)
             if phase == "stage-out" and attempt == _ALONE_AFTER:

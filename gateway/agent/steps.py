@@ -102,10 +102,12 @@ class Progress:
             return  # for people who watch; a full disk shows elsewhere
 
 
-def step(phase: str, job_file: str, n: int, environ: Optional[Dict[str, str]] = None) -> int:
-    """Do one phase; return the exit code of the step (the container's for run)."""
+def step(
+    phase: str, job_file: str, k: int, n: int, environ: Optional[Dict[str, str]] = None
+) -> int:
+    """Do one phase of container `n` in submission `k`; return the exit code of the step (the container's for run)."""
     os.umask(0o077)
-    job = read_job(Path(job_file))
+    job = read_job(Path(job_file), k)
     environ = dict(os.environ) if environ is None else environ
     me = Step(phase, job, n, read_slurm(environ), environ)
     me.listen()

@@ -43,6 +43,7 @@ from gateway.api.requests import (
     my_requests,
     one_request,
 )
+from gateway.api.restarts import restart, upload
 from gateway.api.sites import health, ready, root, sites, switch_off, switch_on, whoami
 from gateway.api.tokens import create, create_for, everybodys, mine, revoke, revoke_anybodys
 
@@ -121,6 +122,8 @@ ROUTES = (
     Route("PUT", "/admin/jobs/{job_id}/meta", meta, ADMIN, status=204),
     Route("DELETE", "/admin/jobs/{job_id}/clean", clean_job, ADMIN, status=204),
     Route("PUT", "/admin/jobs/{job_id}/notify", notify, ADMIN, status=204),
+    Route("PUT", "/admin/jobs/{job_id}/restart", restart, ADMIN, status=204),
+    Route("PUT", "/admin/jobs/{job_id}/upload", upload, ADMIN, status=204),
     Route("POST", "/admin/images/{name:path}", approve, ADMIN, wire.Image),
     Route("DELETE", "/admin/images/{name:path}", delete, ADMIN, status=204),
     Route("PUT", "/admin/images/{name:path}/stage", stage, ADMIN, wire.Image),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import admin_job, images, refdata, requests
+from gateway.cli import admin_job, admin_restart, images, refdata, requests
 from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
 from gateway.cli.filters import Image, Labels, Name
 from gateway.cli.show import job_list
@@ -18,6 +18,7 @@ app.add_typer(images.admin, name="image")
 app.add_typer(site, name="site")
 app.add_typer(refdata.app, name="refdata")
 app.add_typer(admin_job.app, name="job")
+admin_restart.add_to(admin_job.app)
 app.add_typer(requests.admin, name="request")
 app.command("requests", epilog=requests.ALL_EXAMPLES)(requests.all_requests)
 

@@ -150,12 +150,12 @@ def _pair(text: str) -> tuple[str, str | int | float | bool]:
 def _more(job: AdminJob) -> None:
     typer.echo("\nSubmissions")
     table(
-        ("NUMBER", "FIRST", "COUNT", "STATE", "ATTEMPTS", "SLURMID", "SUBMITTED", "TAG"),
+        ("NUMBER", "CONTAINERS", "PER TASK", "STATE", "ATTEMPTS", "SLURMID", "SUBMITTED", "TAG"),
         [
             (
                 each.number,
-                each.first,
-                each.count,
+                len(each.containers),
+                each.per_task,
                 each.state,
                 each.attempts,
                 each.slurm_job_id,

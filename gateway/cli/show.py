@@ -13,7 +13,7 @@ from gateway.cli.waits import place, why
 from gateway.client import Client
 from gateway.errors import AppCode
 from gateway.ids import PHASES, JobRef
-from gateway.wire import Container, Job, JobImage, JobPreview, Output, Site, SiteQueue
+from gateway.wire import Attempt, Container, Job, JobImage, JobPreview, Output, Site, SiteQueue
 
 
 def job_list(found: Sequence[JobPreview], *, as_json: bool) -> None:
@@ -105,6 +105,7 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
             ("Queue", "" if job.queue_position is None else place(job.queue_position)),
             ("Expected", local(job.expected_start) if job.expected_start else ""),
             ("Error", job.error or ""),
+            ("Canceled", f"by {job.cancel_by}" if job.cancel_by else ""),
             ("Image", job.image.name + (f":{job.image.tag}" if job.image.tag else "")),
             ("Digest", job.image.digest),
             ("Runs", _variant(job.image)),
@@ -116,8 +117,11 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
     )
     typer.echo("\nHistory")
     table(
-        ("TIME", "STATE", "PHASE"),
-        [(local(t.time, "milliseconds"), t.state, t.phase) for t in job.transition_times],
+        ("TIME", "STATE", "PHASE", "NOTE"),
+        [
+            (local(t.time, "milliseconds"), t.state, t.phase, t.detail or "")
+            for t in job.transition_times
+        ],
     )
     typer.echo("\nContainers")
     table(
@@ -181,6 +185,7 @@ def one_container(container: Container, *, as_json: bool) -> None:
             ("Container", container.id),
             ("State", f"{container.state} ({container.phase})"),
             ("Exit", _exit(container)),
+            ("Attempt", container.attempt),
             ("Reason", container.reason),
             ("Error", container.error),
             ("Node", container.node),
@@ -197,6 +202,15 @@ def one_container(container: Container, *, as_json: bool) -> None:
             [
                 (phase, local_iso(begin), local_iso(end), duration(_elapsed(begin, end)))
                 for phase, begin, end in rows
+            ],
+        )
+    if container.earlier:
+        typer.echo("\nEarlier attempts")
+        table(
+            ("ATTEMPT", "ENDED", "EXIT", "NODE", "SLURMID", "NOTE"),
+            [
+                (a.attempt, local(a.ended), _exit(a), a.node, a.slurm_job_id, a.error)
+                for a in container.earlier
             ],
         )
     _outputs(container.outputs)
@@ -260,5 +274,5 @@ def _outputs(found: Sequence[Output]) -> None:
         table(("FILE", "BYTES", "CRC64NVME"), [(o.file, o.size, o.crc64nvme) for o in found])
 
 
-def _exit(container: Container) -> object:
+def _exit(container: Container | Attempt) -> object:
     return f"signal {container.signal}" if container.signal else container.exit_code

@@ -41,6 +41,14 @@ class AdminJobCalls(Calls):
         """Have the event of a state, by default of the last one, sent to the subscribers once more."""
         self._http.call("PUT", f"{_path(job_id)}/notify", params=given(state=state))
 
+    def restart_job(self, job_id: str) -> None:
+        """Run those containers of a job in error again that are not complete (admins)."""
+        self._http.call("PUT", f"/admin{paths.job(job_id)}/restart")
+
+    def upload_job(self, job_id: str) -> None:
+        """Upload outputs of a job in error that were kept at its site; nothing is run again (admins)."""
+        self._http.call("PUT", f"/admin{paths.job(job_id)}/upload")
+
 
 def _path(job_id: str) -> str:
     return f"/admin{paths.job(job_id)}"

@@ -97,6 +97,7 @@ def _template(section: SiteSection) -> str:
         comment="cts-check",
         job_dir=job_dir,
         tasks=1,
+        per_task=1,
         cpus=1,
         memory_mb=1,
         minutes=1,
@@ -108,7 +109,6 @@ def _template(section: SiteSection) -> str:
         agent=f"{section.work_dir}/agent",
         job_file=f"{job_dir}/job.json",
         number=0,
-        first=0,
     )
     render(section.template, values)
     return str(template_path(section.template))

@@ -14,6 +14,7 @@ import structlog
 from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
 from gateway.errors import SiteError
+from gateway.jobs.states import Phase
 from gateway.store import jobs as store
 from gateway.store import leftovers
 from gateway.store.db import Database
@@ -70,22 +71,34 @@ class Cleaner:
         return False
 
     def _remove(self, job_id: int) -> None:
-        self._site.hands.remove([self._site.job_dir(job_id)])
-        with self._db.write() as session:
-            job = store.get(session, job_id)
-            if job is not None:
-                job.cleaned, job.logs_cleaned, job.clean = True, True, None
-                session.add(job)
+        with self._site.files_lock:
+            if not self._ended(job_id):
+                return
+            self._site.hands.remove([self._site.job_dir(job_id)])
+            with self._db.write() as session:
+                job = store.get(session, job_id)
+                if job is not None and Phase.of(job.phase).terminal:
+                    job.cleaned, job.logs_cleaned, job.clean = True, True, None
+                    session.add(job)
 
     def _clean(self, job_id: int, containers: int) -> None:
         folders = [self._site.container_dir(job_id, n) for n in range(containers)]
         paths = [f"{folder}/{name}" for folder in folders for name in _NAMES]
-        self._site.hands.remove([*paths, f"{self._site.job_dir(job_id)}/job.json"])
-        with self._db.write() as session:
+        with self._site.files_lock:
+            if not self._ended(job_id):
+                return
+            self._site.hands.remove([*paths, f"{self._site.job_dir(job_id)}/job.json"])
+            with self._db.write() as session:
+                job = store.get(session, job_id)
+                if job is not None and Phase.of(job.phase).terminal:
+                    job.cleaned = True
+                    session.add(job)
+
+    def _ended(self, job_id: int) -> bool:
+        """Whether a job has still ended: it may have been restarted in this moment, and its files written anew."""
+        with self._db.read() as session:
             job = store.get(session, job_id)
-            if job is not None:
-                job.cleaned = True
-                session.add(job)
+        return job is not None and Phase.of(job.phase).terminal
 
 
 @contextmanager

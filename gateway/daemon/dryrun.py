@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.config import Config
 from gateway.daemon.jobfiles import make_script
+from gateway.daemon.packing import most_tasks, packed, plan
 from gateway.daemon.site import Site
 from gateway.errors import AppCode, GatewayError, SiteError
 from gateway.store import jobs as store
@@ -19,7 +20,7 @@ def scripts(config: Config, site: Site, job: Job) -> list[str]:
         SITE_UNAVAILABLE when the site does not tell its limits.
     """
     try:
-        size = site.limits().max_array_size
+        most = most_tasks(site.section, site.limits())
         site.agent()
     except SiteError as exc:
         raise GatewayError(
@@ -27,12 +28,13 @@ def scripts(config: Config, site: Site, job: Job) -> list[str]:
             f"The site {site.name} does not answer as it should, so the job's script is not known: {exc}",
         ) from exc
     found = []
-    for number, first in enumerate(range(0, job.num_containers, size)):
+    parts = plan(range(job.num_containers), packed(site.section, job), most)
+    for number, part in enumerate(parts):
         submission = Submission(
             job_id=0,
             number=number,
-            first=first,
-            count=min(size, job.num_containers - first),
+            containers=part.containers,
+            per_task=part.per_task,
             tag=f"cts:{config.gateway.instance}:0:{number}:{'0' * 16}",
             state="prepared",
             created=store.now(),

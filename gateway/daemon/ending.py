@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from gateway.daemon.judge import describe
 from gateway.daemon.loops import one_job
-from gateway.daemon.settle import describe
 from gateway.daemon.site import Site
 from gateway.errors import SiteError
 from gateway.jobs.history import advance_container, advance_job, follow_containers
@@ -17,6 +17,7 @@ from gateway.slurm.protocol import TaskState
 from gateway.slurm.states import Meaning, lookup
 from gateway.store import jobs as store
 from gateway.store.db import Database
+from gateway.store.submissions import submissions
 from gateway.store.tables import Container, Job
 
 log = structlog.get_logger()
@@ -42,7 +43,12 @@ class Ender:
             return
         with self._db.write() as session:
             # Of a submission whose outcome is not known yet, Slurm may have them.
-            here -= {s.job_id for s in store.submissions(session, here) if s.state == "submitting"}
+            rows = submissions(session, here)
+            here -= {row.job_id for row in rows if row.state == "submitting"}
+            for submission in rows:
+                if submission.state == "prepared" and submission.job_id in here:
+                    submission.state = "withdrawn"
+                    session.add(submission)
             for row in store.containers(session, here):
                 if row.slurm_job_id is None:
                     advance_container(session, row, Phase.CANCELED, f"canceled by {by[row.job_id]}")
@@ -50,7 +56,7 @@ class Ender:
     def cancel(
         self,
         jobs: Sequence[Job],
-        placed: Mapping[tuple[str, int], Container],
+        placed: Sequence[tuple[tuple[str, int], Container]],
         tasks: Mapping[tuple[str, int | None], TaskState],
         why: dict[int, str],
     ) -> bool:
@@ -58,7 +64,7 @@ class Ender:
         canceled = {job.id for job in jobs if job.cancel_by is not None}
         live = {
             key[0]: container.job_id
-            for key, container in placed.items()
+            for key, container in placed
             if container.job_id in canceled
             and key in tasks
             and lookup(tasks[key].state).meaning is not Meaning.ENDED
@@ -93,7 +99,7 @@ class Ender:
             job = store.get(session, job_id)
             if job is None or Phase.of(job.phase).terminal:
                 return
-            outputs = sum(row.verified for row in store.outputs(session, job_id))
+            outputs = store.verified(session, job_id)
             phase, error = describe(job, store.containers(session, job_id), outputs)
             follow_containers(session, job)
             job.output_file_count, job.error = outputs, error

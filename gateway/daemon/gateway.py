@@ -40,6 +40,7 @@ from gateway.jobs.events import Events
 from gateway.jobs.feed import Feed
 from gateway.jobs.files import Files
 from gateway.jobs.idempotency import KeyCleaner
+from gateway.jobs.restarts import Restarts
 from gateway.jobs.service import JobService
 from gateway.jobs.services import Services
 from gateway.jobs.sites import Sites, why_inactive
@@ -124,6 +125,7 @@ class Gateway:
             Events(feed, jobs.status),
             Webhooks(self.database, config.webhooks, self._roads.probe, self.events_wake.set),
             RequestService(self.database, self.objects, config.path_rules, images, data),
+            Restarts(self.database, self._wake),
         )
         self.parts = Parts(
             lambda: self.database,

@@ -43,6 +43,7 @@ class Request(BaseModel):
     container: int = Field(ge=0, le=1 << 20)
     token: str
     slurm_job_id: str = Field(pattern=r"^[0-9]{1,20}$")
+    submission: int | None = None
     seq: int = Field(ge=0, lt=1 << 62)
     inputs: list[int] = Field(default=[], max_length=_MOST_FILES)
     outputs: list[AskedOutput] = Field(default=[], max_length=_MOST_FILES)

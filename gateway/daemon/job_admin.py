@@ -18,6 +18,7 @@ from gateway.jobs.states import Phase, phases_named
 from gateway.slurm.protocol import Shown
 from gateway.store import jobs as store
 from gateway.store.db import Database
+from gateway.store.submissions import slurm_name, submissions
 from gateway.store.tables import Container, Job, Resend, Transition
 
 MOST_META = 100  # keys
@@ -47,13 +48,12 @@ class JobAdmin:
         whole = self._jobs.job(caller, job_id)
         with self._db.read() as session:
             job = self._row(session, job_id)
-            rows = store.submissions(session, job_id)
+            rows = submissions(session, job_id)
         site = self._sites.get(job.site)
         return wire.AdminJob(
             **whole.model_dump(),
             submissions=[views.submission(row) for row in rows],
             directory=site.job_dir(job_id) if site is not None else None,
-            cancel_by=job.cancel_by,
             cancel_time=job.cancel_time,
             usage_final=job.usage_final,
             cleaned=job.cleaned,
@@ -73,7 +73,7 @@ class JobAdmin:
         """
         with self._db.read() as session:
             job = self._row(session, job_id)
-            rows = store.submissions(session, job_id)
+            rows = submissions(session, job_id)
             ids = [row.slurm_job_id for row in rows if row.slurm_job_id is not None]
             if container is not None:
                 ids = self._task(session, job_id, container)
@@ -213,6 +213,5 @@ class JobAdmin:
                 AppCode.NO_SUCH_SUBJOB,
                 f"Job {job_id} has no container {number}; they count from 0.",
             )
-        if row.slurm_job_id is None:
-            return []
-        return [f"{row.slurm_job_id}_{store.array_task(row, store.firsts(session, job_id))}"]
+        name = slurm_name(row)
+        return [] if name is None else [name]

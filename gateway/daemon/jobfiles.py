@@ -1,4 +1,4 @@
-"""What a submission needs at its site: the batch script, job.json, container.json of each container.
+"""What a submission needs at its site: the batch script, its list of containers, job.json, container.json of each.
 
 Their form is that of docs/node-protocol.md.
 """
@@ -6,7 +6,7 @@ Their form is that of docs/node-protocol.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.config import Config
@@ -24,6 +24,11 @@ def script_path(site: Site, submission: Submission) -> str:
     return f"{site.job_dir(submission.job_id)}/submit-{submission.number}.sbatch"
 
 
+def list_path(site: Site, submission: Submission) -> str:
+    """Return where the agent reads which containers are in a submission."""
+    return f"{site.job_dir(submission.job_id)}/submit-{submission.number}.json"
+
+
 def claim_path(site: Site, submission: Submission) -> str:
     """Return where the agent writes which Slurm job runs a submission."""
     return f"{site.job_dir(submission.job_id)}/claim-{submission.number}"
@@ -39,10 +44,9 @@ def make_files(
     site: Site,
     submission: Submission,
     job: Job,
-    containers: Sequence[tuple[Container, Sequence[InputFile]]],
     refdata: Refdata | None = None,
 ) -> tuple[str, list[tuple[str, bytes]]]:
-    """Make the script of a submission, and all its files (path, content), the script's among them.
+    """Make the script of a submission, and its files but those of the containers (path, content), the script's among them.
 
     Raises
     ------
@@ -52,12 +56,34 @@ def make_files(
     directory = site.job_dir(submission.job_id)
     script = make_script(site, submission, job)
     files = [
+        (f"{directory}/job.json", _job(config, site, submission, job, refdata)),
+        (list_path(site, submission), _list(submission)),
+        (script_path(site, submission), script.encode("ascii")),
+    ]
+    return script, files
+
+
+def container_files(
+    site: Site,
+    submission: Submission,
+    containers: Iterable[tuple[Container, Sequence[InputFile]]],
+) -> list[tuple[str, bytes]]:
+    """Make the files of some containers of a submission (path, content)."""
+    directory = site.job_dir(submission.job_id)
+    return [
         (f"{directory}/{container.index}/container.json", _container(container, inputs))
         for container, inputs in containers
     ]
-    files.append((f"{directory}/job.json", _job(config, site, job, refdata)))
-    files.append((script_path(site, submission), script.encode("ascii")))
-    return script, files
+
+
+def _list(submission: Submission) -> bytes:
+    document = {
+        "version": 1,
+        "containers": submission.containers,
+        "per_task": submission.per_task,
+        "upload_only": submission.upload_only,
+    }
+    return json.dumps(document).encode()
 
 
 def _memory_mb(site: Site, job: Job) -> tuple[int, int]:
@@ -75,9 +101,10 @@ def make_script(site: Site, submission: Submission, job: Job) -> str:
             job_name=job_name(submission),
             comment=submission.tag,
             job_dir=directory,
-            tasks=submission.count,
+            tasks=-(-len(submission.containers) // submission.per_task),
+            per_task=submission.per_task,
             cpus=job.cpus,
-            memory_mb=sum(_memory_mb(site, job)),
+            memory_mb=sum(_memory_mb(site, job)) * submission.per_task,
             minutes=slurm_minutes(job.runtime) + section.staging_minutes,
             signal_seconds=section.signal_seconds,
             partition=job.partition or section.partition,
@@ -87,7 +114,6 @@ def make_script(site: Site, submission: Submission, job: Job) -> str:
             agent=site.agent(),
             job_file=f"{directory}/job.json",
             number=submission.number,
-            first=submission.first,
             nodes=job.job_input.get("nodes") or 1,
             gpus=job.job_input.get("gpus") or 0,
             constraint=job.job_input.get("constraint"),
@@ -97,7 +123,9 @@ def make_script(site: Site, submission: Submission, job: Job) -> str:
     )
 
 
-def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes:
+def _job(
+    config: Config, site: Site, submission: Submission, job: Job, refdata: Refdata | None
+) -> bytes:
     section, s3 = site.section, config.s3
     registry = str(job.image["name"]).partition("/")[0]
     params = job.job_input["params"]
@@ -137,9 +165,9 @@ def _job(config: Config, site: Site, job: Job, refdata: Refdata | None) -> bytes
         "runtime_seconds": job.runtime,
         "grace_seconds": section.grace_seconds,
         # What is staged goes to the shared file system, and may be larger than a node's own. What several nodes
-        # work on is there, too.
+        # work on is there, too, and outputs that wait for their upload.
         "scratch": str(section.scratch)
-        if section.scratch and staging is None and nodes == 1
+        if section.scratch and staging is None and nodes == 1 and not submission.upload_only
         else None,
         "max_log_size": section.max_log_size,
         "s3": {
@@ -169,6 +197,7 @@ def _container(container: Container, inputs: Sequence[InputFile]) -> bytes:
     document: dict[str, Any] = {
         "version": 1,
         "index": container.index,
+        "attempt": len(container.earlier) + 1,
         "args": container.args,
         "environment": container.environment,
         "inputs": [

@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.daemon.grants import Granter, Request
 from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
-from gateway.daemon.result import Result, keep_results, read_result
+from gateway.daemon.result import Found, keep_results, read_result
 from gateway.daemon.site import Site
 from gateway.errors import GatewayError, SiteError
 from gateway.images.logins import LoginError, Logins
@@ -26,7 +26,7 @@ from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectStore, S3UnavailableError
 from gateway.store import jobs as store
 from gateway.store.db import Database
-from gateway.store.tables import Container, Job
+from gateway.store.tables import Container, Job, Submission
 
 log = structlog.get_logger()
 _MOST = 1000
@@ -38,12 +38,17 @@ _QUIET = 1.0  # seconds between two wakings of the poll loop: each costs Slurm a
 
 @dataclass(frozen=True)
 class _Letter:
-    """A request of a container of ours; `ended` says whether there is anything left to grant."""
+    """A request of a container of ours; `ended` says whether there is anything left to grant.
+
+    `submission_id` and `number` are of the submission that the container is in.
+    """
 
     name: str
     request: Request
     output_dir: str
     ended: bool
+    submission_id: int | None
+    number: int | None
 
 
 class Mailbox:
@@ -84,8 +89,8 @@ class Mailbox:
     def _serve(self, found: Sequence[tuple[str, bytes]]) -> None:
         """Do what some letters say, then remove all but those that must wait."""
         letters = [letter for name, data in found if (letter := self._read(name, data)) is not None]
-        self._moved([letter.request for letter in letters if letter.request.kind == "phase"])
-        self._ended([letter.request for letter in letters if letter.request.kind == "result"])
+        self._moved([letter for letter in letters if letter.request.kind == "phase"])
+        self._ended([letter for letter in letters if letter.request.kind == "result"])
         kept: set[str] = set()
         answers: list[tuple[str, bytes]] = []
         for letter in letters:
@@ -117,13 +122,22 @@ class Mailbox:
             )
             with self._db.read() as session:
                 row = session.exec(query).first()
+                which = select(Submission.id, Submission.number).where(
+                    Submission.id == Container.submission_id,
+                    Container.job_id == request.job_id,
+                    Container.index == request.container,
+                )
+                place = session.exec(which).first()
             if row is None or not hmac.compare_digest(row[0].encode(), request.token.encode()):
                 raise ValueError("no such container, or a wrong token")
+            if request.submission is not None and (place is None or place[1] != request.submission):
+                raise ValueError("the container is in another submission by now")
         except ValueError as exc:
             log.warning("mailbox.refused", request=name, error=str(exc).splitlines()[0])
             return None
         target = container_dir(row[1], request.container, declobber=row[2])
-        return _Letter(name, request, target, Phase.of(row[3]).terminal)
+        ended = Phase.of(row[3]).terminal
+        return _Letter(name, request, target, ended, place and place[0], place and place[1])
 
     def _tell(self, request: Request) -> Callable[[str], None]:
         def tell(reason: str) -> None:
@@ -182,15 +196,18 @@ class Mailbox:
                 except SiteError as exc:
                     log.warning("grant.unwritten", error=str(exc))
 
-    def _moved(self, requests: Sequence[Request]) -> None:
+    def _moved(self, letters: Sequence[_Letter]) -> None:
         """Note the phases that containers have come to."""
-        if not requests:
+        if not letters:
             return
         with self._db.write() as session:
             moved: set[int] = set()
-            for request in requests:
+            for letter in letters:
+                request = letter.request
                 row = session.get(Container, (request.job_id, request.container))
                 if row is None or Phase.of(row.phase).terminal:
+                    continue
+                if row.submission_id != letter.submission_id:
                     continue
                 row.node = request.host or row.node
                 session.add(row)
@@ -203,12 +220,13 @@ class Mailbox:
                 if job is not None:
                     follow_containers(session, job)
 
-    def _ended(self, requests: Sequence[Request]) -> None:
+    def _ended(self, letters: Sequence[_Letter]) -> None:
         """Keep the results that containers have left."""
-        found: dict[tuple[int, int], Result] = {}
-        for request in requests:
-            result = read_result(self._site, request.job_id, request.container)
+        found: dict[tuple[int, int], Found] = {}
+        for letter in letters:
+            job_id, index = letter.request.job_id, letter.request.container
+            result = read_result(self._site, job_id, index, letter.number)
             if result is not None:
-                found[request.job_id, request.container] = result
+                found[job_id, index] = Found(result, letter.submission_id)
         keep_results(self._db, found)
         self._news = self._news or bool(found)

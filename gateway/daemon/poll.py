@@ -16,7 +16,7 @@ from itertools import groupby
 from gateway.daemon.accounting import Accounting
 from gateway.daemon.ending import Ender
 from gateway.daemon.loops import one_job
-from gateway.daemon.result import Result, keep_results, read_result
+from gateway.daemon.result import Found, keep_results, read_result
 from gateway.daemon.settle import Ended, Settler
 from gateway.daemon.site import Site
 from gateway.daemon.usage import record_usage
@@ -29,6 +29,7 @@ from gateway.slurm.reasons import explain
 from gateway.slurm.states import Meaning, lookup
 from gateway.store import jobs as store
 from gateway.store.db import Database
+from gateway.store.submissions import Place, places
 from gateway.store.tables import Container, Job
 
 _IDLE = 30.0
@@ -39,7 +40,9 @@ _FORGOTTEN = (
 )
 _USAGE_DAYS = 1
 
-Key = tuple[str, int]  # Slurm's job and array task
+Key = tuple[str, int]  # Slurm's job and array task, which several containers may share
+Placed = Sequence[tuple[Key, Container]]
+Mark = tuple[str, int]  # a run of a container: Slurm's job and the container's number
 
 
 class Poller:
@@ -55,12 +58,13 @@ class Poller:
         self._db = database
         self._site = site
         self._clock = clock
-        self._settler = Settler(database, objects, clock)
+        self._settler = Settler(database, objects, clock, site.submit_wake.set)
         self._ender = Ender(database, site, clock)
         self._accounting = Accounting(site.backend, clock)
-        self._ended_since: dict[Key, float] = {}
-        self._missing_since: dict[Key, float] = {}
-        self._results: dict[tuple[int, int], Result] = {}  # those that this tick has read
+        self._ended_since: dict[Mark, float] = {}
+        self._missing_since: dict[Mark, float] = {}
+        self._places: dict[int | None, Place] = {}  # of the submissions of this tick
+        self._results: dict[tuple[int, int], Found] = {}  # those that this tick has read
         self._why: dict[int, str] = {}  # why jobs wait, as this tick finds it
         self._said: dict[int, str] = {}  # what the last tick said of that
         self._quick = 0
@@ -72,15 +76,11 @@ class Poller:
         with self._db.read() as session:
             jobs = store.active(session, self._site.name)
             waiting = store.waiting(session, self._site.name)
-            firsts = store.firsts(session, {c.job_id for c in waiting})
+            self._places = places(session, {c.job_id for c in waiting})
             unused = store.unaccounted(session, self._site.name, since)
         self._ender.never_submitted(jobs, waiting)
         self._ender.finish()
-        placed = {
-            (c.slurm_job_id, store.array_task(c, firsts)): c
-            for c in waiting
-            if c.slurm_job_id is not None
-        }
+        placed = [((c.slurm_job_id, c.task or 0), c) for c in waiting if c.slurm_job_id is not None]
         if not placed:
             self._site.waits = {}
             if not unused:
@@ -93,7 +93,7 @@ class Poller:
             self._quick = 0
         self._site.waits = in_queue(
             (container.job_id, tasks[key])
-            for key, container in placed.items()
+            for key, container in placed
             if key in tasks and lookup(tasks[key].state).meaning is Meaning.WAITING
         )
         self._act({job.id or 0: job for job in jobs}, placed, tasks, records or {})
@@ -105,45 +105,47 @@ class Poller:
 
     @staticmethod
     def _wants_accounting(
-        placed: Mapping[Key, Container], tasks: Mapping[tuple[str, int | None], TaskState]
+        placed: Placed, tasks: Mapping[tuple[str, int | None], TaskState]
     ) -> bool:
         """Whether a container is not in squeue, or ended in a way that only the accounting explains."""
         return any(
             key not in tasks
             or (lookup(tasks[key].state).meaning is Meaning.ENDED and _outcome(container) != "ok")
-            for key, container in placed.items()
+            for key, container in placed
         )
 
     def _act(
         self,
         jobs: Mapping[int, Job],
-        placed: Mapping[Key, Container],
+        placed: Placed,
         tasks: Mapping[tuple[str, int | None], TaskState],
         records: Mapping[tuple[str, int | None], TaskRecord],
     ) -> None:
         """Act on the news of all containers: keep what is new of those that go on, settle those that have ended."""
         ended: list[Ended] = []
         news: list[tuple[Container, TaskState]] = []
-        for key, container in placed.items():
+        for key, container in placed:
             task, record, number = tasks.get(key), records.get(key), container.job_id
             with one_job(number, "judging a container", partial(self._why.setdefault, number)):
-                state = self._end_of(key, container, task, record)
+                state = self._end_of(container, task, record)
                 if not state:
-                    self._ended_since.pop(key, None)
-                    news += self._news(key, container, task)
-                elif self._explained(key, container, state, record):
+                    self._ended_since.pop(_mark(container), None)
+                    news += self._news(container, task)
+                elif self._explained(container, state, record):
                     node = _node(record.node if record else "") or _node(task.node if task else "")
-                    ended.append(Ended(container, state, record, node))
+                    shared = self._place(container).per_task > 1
+                    ended.append(Ended(container, state, record, node, shared))
         self._keep_news(news)
         keep_results(self._db, self._results)
         self._results = {}
         self._why |= self._settler.settle(ended, jobs)
+        marks = {_mark(container) for _, container in placed}
         for known in (self._ended_since, self._missing_since):
-            for key in known.keys() - placed.keys():
-                del known[key]
+            for mark in known.keys() - marks:
+                del known[mark]
 
     def _end_of(
-        self, key: Key, container: Container, task: TaskState | None, record: TaskRecord | None
+        self, container: Container, task: TaskState | None, record: TaskRecord | None
     ) -> str:
         """Return the state that a task has ended in; empty where it has not, or nothing proves it.
 
@@ -153,12 +155,12 @@ class Poller:
         if record is not None and (task is None or record.state.startswith(f"{task.state} ")):
             state = record.state
         if task is None and lookup(state).meaning is not Meaning.ENDED:
-            state = self._forgotten(key, container)
+            state = self._forgotten(container)
         return state if lookup(state).meaning is Meaning.ENDED else ""
 
-    def _forgotten(self, key: Key, container: Container) -> str:
+    def _forgotten(self, container: Container) -> str:
         """Return the state of a task that Slurm knows no more, by the agent's result; empty while that is too early."""
-        since = self._missing_since.setdefault(key, self._clock())
+        since = self._missing_since.setdefault(_mark(container), self._clock())
         if self._clock() - since < _FORGOTTEN:
             return ""
         self._read_result(container)
@@ -168,13 +170,11 @@ class Poller:
         # Nothing of it is in Slurm any more: that is all that a canceled job waits for.
         return "CANCELLED" if container.phase == str(Phase.CANCELING) else ""
 
-    def _explained(
-        self, key: Key, container: Container, state: str, record: TaskRecord | None
-    ) -> bool:
+    def _explained(self, container: Container, state: str, record: TaskRecord | None) -> bool:
         """Whether all is known of an end, or was waited for long enough."""
         if _outcome(container) != "ok":  # what is known may be of a run before a requeue
             self._read_result(container)
-        waited = self._clock() - self._ended_since.setdefault(key, self._clock())
+        waited = self._clock() - self._ended_since.setdefault(_mark(container), self._clock())
         outcome = _outcome(container)
         told = record is not None and record.end is not None and bool(record.steps)
         lost = outcome is None and state in ("COMPLETED", "FAILED")
@@ -182,14 +182,19 @@ class Poller:
         return not unexplained or waited >= _LAG or container.phase == str(Phase.CANCELING)
 
     def _read_result(self, container: Container) -> None:
-        found = read_result(self._site, container.job_id, container.index)
+        number = self._place(container).number
+        found = read_result(self._site, container.job_id, container.index, number)
         if found is None or found.model_dump(mode="json") == container.result:
             return
-        self._results[container.job_id, container.index] = found
+        key = container.job_id, container.index
+        self._results[key] = Found(found, container.submission_id)
         container.result = found.model_dump(mode="json")
 
+    def _place(self, container: Container) -> Place:
+        return self._places[container.submission_id]
+
     def _news(
-        self, key: Key, container: Container, task: TaskState | None
+        self, container: Container, task: TaskState | None
     ) -> list[tuple[Container, TaskState]]:
         """Note why a container waits; return it and its task where Slurm's state of it is new."""
         number = container.job_id
@@ -197,7 +202,7 @@ class Poller:
             why = "not in squeue, and the accounting shows no end yet"
             self._why.setdefault(number, why)
             return []
-        self._missing_since.pop(key, None)
+        self._missing_since.pop(_mark(container), None)
         waits = _why_waiting(container, task)
         if waits is not None:
             self._why.setdefault(number, waits)
@@ -216,7 +221,8 @@ class Poller:
                 row.node = _node(task.node) or row.node
                 if lookup(task.state).meaning is Meaning.WAITING:
                     # A requeued task begins anew: what its first run said is no news of the next.
-                    row.result, row.exit_code, row.signal = None, None, None
+                    row.result = row.signal = None
+                    row.exit_code = row.exit_code if row.upload_only else None
                 elif advance_container(session, row, Phase.STAGE_IN):
                     begun.add(row.job_id)
                 session.add(row)
@@ -241,16 +247,16 @@ class Poller:
 
     def _wait(
         self,
-        placed: Mapping[Key, Container],
+        placed: Placed,
         tasks: Mapping[tuple[str, int | None], TaskState],
         unused: bool,
     ) -> float:
         """Poll again soon while something is ending, else after the site's period (with jitter)."""
         ending = any(
             container.phase in ("settling", "canceling")
-            or key in self._ended_since
+            or _mark(container) in self._ended_since
             or (key in tasks and tasks[key].state == "COMPLETING")
-            for key, container in placed.items()
+            for key, container in placed
         )
         period = self._site.section.poll_seconds
         if ending:
@@ -265,6 +271,10 @@ class Poller:
 def _node(text: str) -> str | None:
     """Return a node's name; None for what Slurm writes in its place where there is none."""
     return None if text.startswith("(") or text in ("", "None assigned") else text
+
+
+def _mark(container: Container) -> Mark:
+    return container.slurm_job_id or "", container.index
 
 
 def _outcome(container: Container) -> object:

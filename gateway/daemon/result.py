@@ -7,6 +7,7 @@ docs/node-protocol.md, so that what is kept can be shown, counted and stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -64,6 +65,7 @@ class Result(BaseModel):
 
     version: Literal[1]
     slurm_job_id: str = Field(pattern=r"^[0-9]{1,20}$")
+    submission: int | None = None
     host: Host
     outcome: Outcome
     exit_code: _Code | None
@@ -80,8 +82,18 @@ class Result(BaseModel):
     memory_ran_out: bool = False
 
 
-def read_result(site: Site, job_id: int, index: int) -> Result | None:
-    """Read a container's result; None where there is none, or one that cannot be read.
+@dataclass(frozen=True)
+class Found:
+    """A result, and the submission (its row's id) that it is of."""
+
+    result: Result
+    submission_id: int | None
+
+
+def read_result(site: Site, job_id: int, index: int, number: int | None) -> Result | None:
+    """Read the result of a container in the submission of that number; None where there is none that can be read.
+
+    One that an earlier submission has left is none.
 
     Raises
     ------
@@ -100,22 +112,30 @@ def read_result(site: Site, job_id: int, index: int) -> Result | None:
         if len(piece) < _PIECE or total > _LARGEST:
             break
     try:
-        return Result.model_validate_json(b"".join(pieces))
+        result = Result.model_validate_json(b"".join(pieces))
     except ValueError as exc:
         why = str(exc).splitlines()[:3]  # the rest may quote much
         log.warning("result.unreadable", job=job_id, container=index, error=why)
         return None
+    # Agents of earlier releases do not say; they ran containers once.
+    return result if result.submission in (None, number) else None
 
 
-def keep_results(database: Database, found: Mapping[tuple[int, int], Result]) -> None:
-    """Keep the results of containers (job, number) that have not ended; they have nothing left but to be settled."""
+def keep_results(database: Database, found: Mapping[tuple[int, int], Found]) -> None:
+    """Keep the results of containers (job, number) that have not ended; they have nothing left but to be settled.
+
+    Not that of a container which is in another submission by now.
+    """
     if not found:
         return
     with database.write() as session:
-        for (job_id, index), result in found.items():
+        for (job_id, index), each in found.items():
             row = session.get(Container, (job_id, index))
             if row is None or Phase.of(row.phase).terminal:
                 continue
+            if row.submission_id != each.submission_id:
+                continue
+            result = each.result
             kept: dict[str, Any] = result.model_dump(mode="json")
             row.result, row.exit_code, row.signal = kept, result.exit_code, result.signal
             row.node = result.host or row.node

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,22 +9,22 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
+from sqlmodel import Session
 
+from gateway.daemon.judge import failed_by_itself, judge, share
 from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
 from gateway.errors import AppCode, GatewayError
+from gateway.jobs.again import run_again, step_back, summary
 from gateway.jobs.history import advance_container
-from gateway.jobs.quantities import format_bytes
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectStore, S3UnavailableError
 from gateway.slurm.protocol import TaskRecord
-from gateway.slurm.states import lookup
 from gateway.store import jobs as store
 from gateway.store.db import Database
 from gateway.store.tables import Container, Job, OutputFile
 
 log = structlog.get_logger()
-_APPTAINER_FAILED = 255  # perhaps: the agent's error tells whether it was the container after all
 _BATCH = 200  # containers that are settled in one transaction
 _THREADS = 16
 _AGAIN = 10.0  # seconds until outputs that could not be looked at are looked at again
@@ -34,12 +32,13 @@ _AGAIN = 10.0  # seconds until outputs that could not be looked at are looked at
 
 @dataclass(frozen=True)
 class Ended:
-    """A container whose task has ended, with what Slurm and its accounting say."""
+    """A container whose task has ended, with what Slurm and its accounting say; it may have shared the task with others."""
 
     container: Container
     state: str
     record: TaskRecord | None
     node: str | None
+    shared: bool = False
 
     @property
     def key(self) -> tuple[int, int]:
@@ -49,12 +48,16 @@ class Ended:
 
 @dataclass
 class _Verdict:
-    """An end, and what S3 shows of its outputs; `seen` has None for an output that is right, else what is wrong."""
+    """An end, and what S3 shows of its outputs; `seen` has None for an output that is right, else what is wrong.
+
+    `again`: it is not the end, the container is run once more.
+    """
 
     ended: Ended
     phase: Phase
     error: str | None
     outputs: Sequence[OutputFile]
+    again: bool = False
     seen: dict[int | None, str | None] = field(default_factory=dict)
     waits: bool = False
 
@@ -65,7 +68,7 @@ class _Verdict:
 
     def wanted(self, row: OutputFile) -> bool:
         """Whether an output counts: of a container that ended well, what its last run uploaded, not one before."""
-        if self.phase is Phase.CANCELED:
+        if self.phase is Phase.CANCELED or self.again:
             return False
         return self.phase is not Phase.COMPLETE or row.path in self.claimed
 
@@ -89,9 +92,11 @@ class Settler:
         database: Database,
         objects: ObjectStore,
         clock: Callable[[], float] = time.monotonic,
+        on_again: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = database
         self._objects = objects
+        self._on_again = on_again
         self._later = Later(_AGAIN, 1, clock)
         self._trouble = ""
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="settle")
@@ -127,8 +132,7 @@ class Settler:
         for each in ended:
             job_id = each.container.job_id
             with one_job(job_id, "settling a container", partial(why.__setitem__, job_id)):
-                phase, error = judge(jobs[job_id], each.container, each.state, each.record)
-                verdicts.append(_Verdict(each, phase, error, outputs.get(each.key, [])))
+                verdicts.append(_verdict(each, jobs[job_id], outputs.get(each.key, [])))
         return verdicts
 
     def _see(self, verdict: _Verdict, row: OutputFile) -> None:
@@ -183,12 +187,22 @@ class Settler:
     def _store(self, verdicts: Sequence[_Verdict]) -> None:
         if not verdicts:
             return
+        again: dict[int, list[Container]] = {}
         with self._db.write() as session:
             for verdict in verdicts:
                 verdict.conclude()
                 ended = verdict.ended
                 row = session.get(Container, ended.key)
-                if row is None or not advance_container(session, row, verdict.phase, verdict.error):
+                if row is None or row.submission_id != ended.container.submission_id:
+                    continue
+                job = store.get(session, row.job_id) if verdict.again else None
+                if job is not None and job.cancel_by is None:
+                    _run_again(session, row, verdict, job)
+                    again.setdefault(row.job_id, []).append(row)
+                    continue
+                if job is not None:  # it was canceled in this moment
+                    verdict.phase, verdict.error = Phase.CANCELED, None
+                if not advance_container(session, row, verdict.phase, verdict.error):
                     continue
                 row.slurm_state, row.error = ended.state, verdict.error
                 row.node = ended.node or row.node
@@ -196,68 +210,35 @@ class Settler:
                     if verdict.seen[output.id] is None:
                         output.verified = True
                         session.add(output)
+            for job_id, rows in again.items():
+                _tell(session, job_id, rows)
+        if again:
+            self._on_again()
 
 
-def judge(
-    job: Job, container: Container, slurm_state: str, record: TaskRecord | None
-) -> tuple[Phase, str | None]:
-    """Decide a container's end from its result, Slurm's state and the accounting's steps.
-
-    The text is what follows "container 12_0" in a sentence.
-    """
-    result = container.result or {}
-    outcome = result.get("outcome")
-    if job.cancel_by is not None and outcome != "ok":
-        return Phase.CANCELED, None
-    if outcome == "ok" and result.get("exit_code") == 0:
-        return Phase.COMPLETE, None
-    memory = record is not None and any(step.state.startswith("OUT_OF_ME") for step in record.steps)
-    if memory or result.get("memory_ran_out") is True or slurm_state.startswith("OUT_OF_ME"):
-        return Phase.ERROR, f"{lookup('OUT_OF_MEMORY').message} than {format_bytes(job.memory)}"
-    word = slurm_state.split(" ", maxsplit=1)[0]
-    if outcome in (None, "canceled", "agent-failed") and (
-        outcome is None or word not in ("COMPLETED", "FAILED")
-    ):
-        return Phase.ERROR, f"{lookup(slurm_state).message}{_by(slurm_state)}"
-    code, signal = result.get("exit_code"), result.get("signal")
-    if outcome == "container-failed" and signal:
-        return Phase.ERROR, f"was killed by signal {signal}"
-    if outcome == "container-failed" and code and code != _APPTAINER_FAILED:
-        return Phase.ERROR, f"exited with code {code}"
-    remedy = "; ask for a longer runtime" if outcome == "timeout" else ""
-    return Phase.ERROR, f"failed: {result.get('error') or outcome}{remedy}"
+def _verdict(ended: Ended, job: Job, outputs: Sequence[OutputFile]) -> _Verdict:
+    container = ended.container
+    record = share(ended.record, container.index, shared=ended.shared)
+    phase, error = judge(job, container, ended.state, record, shared=ended.shared)
+    again = phase is Phase.ERROR and failed_by_itself(container) and container.retried < job.retries
+    return _Verdict(ended, phase, error, outputs, again)
 
 
-def _by(slurm_state: str) -> str:
-    """Who cancelled it, of `CANCELLED by 2001`."""
-    match = re.search(r" by ([0-9]+)$", slurm_state, re.ASCII)
-    if match is None:
-        return ""
-    try:
-        return f", by {pwd.getpwuid(int(match[1])).pw_name}"
-    except (KeyError, OverflowError):
-        return f", by uid {match[1]}"
+def _run_again(session: Session, row: Container, verdict: _Verdict, job: Job) -> None:
+    row.slurm_state, row.error = verdict.ended.state, verdict.error
+    row.node = verdict.ended.node or row.node
+    row.retried += 1
+    detail = f"retry {row.retried} of {job.retries}: it {verdict.error}"
+    run_again(session, row, detail)
+    store.drop_outputs(session, row.job_id, [row.index])
 
 
-def describe(job: Job, containers: Sequence[Container], outputs: int) -> tuple[Phase, str | None]:
-    """Decide a job's end from its containers', and say in a sentence what went wrong."""
-    failed = [c for c in containers if c.phase == "error"]
-    if job.cancel_by is not None and any(c.phase == "canceled" for c in containers):
-        return Phase.CANCELED, None
-    if failed:
-        first = failed[0]
-        many = (
-            f"{len(failed)} of {len(containers)} containers failed; the first: "
-            if len(containers) > 1
-            else ""
-        )
-        return Phase.ERROR, (
-            f"{many}container {job.id}_{first.index} {first.error}. Read its logs with: "
-            f"cts logs -c {first.index} {job.id}"
-        )
-    if outputs == 0 and not job.job_input.get("allow_empty_output"):
-        return Phase.ERROR, (
-            "All containers exited 0 but wrote no file to the output directory "
-            f"{job.job_input['params']['output_mount_point']}. Write results there, or set allow_empty_output."
-        )
-    return Phase.COMPLETE, None
+def _tell(session: Session, job_id: int, rows: Sequence[Container]) -> None:
+    """Write into a job's history that containers are run again; one that was past running goes back."""
+    job = store.get(session, job_id)
+    if job is None:
+        return
+    why = rows[0].earlier[-1]["error"]
+    text = summary(rows, f"{why}; retry {rows[0].retried} of {job.retries}")
+    phase = Phase.of(job.phase)
+    step_back(session, job, Phase.SUBMITTING if phase.rank >= Phase.STAGE_OUT.rank else phase, text)

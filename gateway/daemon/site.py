@@ -38,6 +38,8 @@ class Site:
     waits: Mapping[int, Wait] = field(
         default_factory=dict
     )  # by job, as the last look at Slurm has it
+    # Held while files of a job are written for a submission, or cleaned away: a restart must not lose what was just written.
+    files_lock: threading.Lock = field(default_factory=threading.Lock)
     _limits: Limits | None = None
     _agent: str | None = None
 

@@ -8,18 +8,23 @@ in squeue and in the accounting, and only if neither knows it, is it prepared ag
 from __future__ import annotations
 
 import re
-import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import structlog
-from sqlmodel import Session
 
 from gateway.config import Config
 from gateway.daemon.dependencies import hold
-from gateway.daemon.jobfiles import claim_path, job_name, make_files, script_path
+from gateway.daemon.jobfiles import (
+    claim_path,
+    container_files,
+    job_name,
+    make_files,
+    script_path,
+)
 from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
+from gateway.daemon.packing import prepare
 from gateway.daemon.site import Site
 from gateway.errors import SiteError
 from gateway.jobs.history import advance_container, advance_job
@@ -28,9 +33,9 @@ from gateway.jobs.states import Phase
 from gateway.refdata.waiting import why
 from gateway.slurm.protocol import SubmitLaterError, SubmitRefusedError
 from gateway.store import jobs as store
-from gateway.store import refdata, skipping
+from gateway.store import refdata, skipping, submissions
 from gateway.store.db import Database
-from gateway.store.tables import Container, Submission
+from gateway.store.tables import Submission
 
 log = structlog.get_logger()
 _IDLE = 5.0
@@ -42,6 +47,7 @@ _SETTLE = 5.0  # seconds that a lost answer is given before the look-up; doubled
 _MOST_DOUBLED = 6
 # A request may lie in the queue of slurmctld's socket long after sbatch gave up: it must not be known twice, some seconds apart.
 _LOOKS, _BETWEEN = 2, 10.0
+_FILES = 100  # containers whose files are made and written together
 _UNKNOWN = "Slurm's answer to the submission is not known"
 _SLURM_ID = re.compile(r"[0-9]{1,10}", re.ASCII)
 
@@ -70,17 +76,17 @@ class Submitter:
         if self._site_is_off():
             return _IDLE
         with self._db.read() as session:
-            created = store.created(session, self._site.name)
+            new = submissions.waiting_jobs(session, self._site.name)
             held = {each.job_id: each for each in refdata.held(session, self._site.name)}
         self._hold(held.values())
         waits = hold(self._db, self._site.name)
         with self._db.read() as session:
             waits.update(skipping.unchecked(session, self._site.name))
-        for job_id in [number for number in created if number not in held.keys() | waits]:
+        for job_id in [number for number in new if number not in held.keys() | waits]:
             with one_job(job_id, "preparing its submission", self._tell(job_id)):
-                self._prepare(job_id)
+                prepare(self._config, self._db, self._site, job_id)
         with self._db.read() as session:
-            waiting = store.submissions_in(session, self._site.name, "prepared")
+            waiting = submissions.submissions_in(session, self._site.name, "prepared")
         self._later.new_round()
         said = ""
         behind: list[int] = []
@@ -105,35 +111,6 @@ class Submitter:
             store.hold_back(session, self._site.name, reason)
         return True
 
-    def _prepare(self, job_id: int) -> None:
-        size = self._site.limits().max_array_size
-        with self._db.write() as session:
-            job = store.get(session, job_id)
-            if job is None or job.phase != "created" or job.cancel_by is not None:
-                return
-            if refdata.held(session, self._site.name, job_id):
-                return  # it was removed in this moment
-            rows = store.containers(session, job_id)
-            waiting = [row.index for row in rows if row.phase == str(Phase.CREATED)]
-            for number, (first, count) in enumerate(_runs(waiting, size)):
-                tag = (
-                    f"cts:{self._config.gateway.instance}:{job_id}:{number}:{secrets.token_hex(8)}"
-                )
-                session.add(
-                    Submission(
-                        job_id=job_id,
-                        number=number,
-                        first=first,
-                        count=count,
-                        tag=tag,
-                        state="prepared",
-                        created=store.now(),
-                    )
-                )
-            advance_job(session, job, Phase.SUBMITTING)
-            for container in rows:
-                advance_container(session, container, Phase.SUBMITTING)
-
     def _hold(self, held: Iterable[refdata.Held]) -> None:
         """Say of jobs whose reference data is not there why they wait."""
         for each in held:
@@ -143,7 +120,8 @@ class Submitter:
 
     def _submit(self, submission: Submission) -> str | None:
         """Try one submission; return what Slurm says when it cannot take it now."""
-        script = self._write(submission)
+        with self._site.files_lock:
+            script = self._write(submission)
         if not self._mark(submission, script):
             return None
         try:
@@ -167,11 +145,15 @@ class Submitter:
         """Write what the nodes need of a job and its script; returns the script."""
         with self._db.read() as session:
             job = store.get(session, submission.job_id)
-            containers = store.given(session, submission)
             data = refdata.of_job(session, submission.job_id)
         if job is None:
             raise ValueError(f"there is no job {submission.job_id}")
-        script, files = make_files(self._config, self._site, submission, job, containers, data)
+        for start in range(0, len(submission.containers), _FILES):
+            some = submission.containers[start : start + _FILES]
+            with self._db.read() as session:
+                containers = submissions.given(session, submission.job_id, some)
+            self._site.hands.write_files(container_files(self._site, submission, containers))
+        script, files = make_files(self._config, self._site, submission, job, data)
         self._site.hands.write_files(files)
         return script
 
@@ -195,10 +177,10 @@ class Submitter:
                 return
             row.state, row.slurm_job_id, row.submitted = "submitted", slurm_job_id, store.now()
             session.add(row)
-            for container in _containers(session, submission):
-                container.submission_id, container.slurm_job_id = row.id, slurm_job_id
+            for container in submissions.members(session, submission):
+                container.slurm_job_id = slurm_job_id
                 advance_container(session, container, Phase.PENDING)
-            others = store.submissions(session, submission.job_id)
+            others = submissions.submissions(session, submission.job_id)
             if all(each.state in ("submitted", "refused") for each in others):
                 advance_job(session, job, Phase.PENDING, f"Slurm job {slurm_job_id}")
             job.reason = None
@@ -236,7 +218,7 @@ class Submitter:
                 return
             row.state = "refused"
             session.add(row)
-            for container in _containers(session, submission):
+            for container in submissions.members(session, submission):
                 if advance_container(session, container, Phase.ERROR, message):
                     container.error = message
         self._site.poll_wake.set()
@@ -244,7 +226,7 @@ class Submitter:
     def _resolve(self) -> None:
         """Look up submissions whose outcome is not known; those that nobody knows are prepared again."""
         with self._db.read() as session:
-            unknown = store.submissions_in(session, self._site.name, "submitting")
+            unknown = submissions.submissions_in(session, self._site.name, "submitting")
         now = self._clock()
         due = [s for s, _ in unknown if self._lookup_after.get(s.id or 0, now) <= now]
         if not due:
@@ -293,21 +275,3 @@ class Submitter:
         data = self._site.hands.read_file(claim_path(self._site, submission)) or b""
         text = data.decode("ascii", "replace").strip()
         return text if _SLURM_ID.fullmatch(text) else None
-
-
-def _runs(indexes: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """Cut rising numbers into runs without a gap, of `most` at most: (first, count)."""
-    runs: list[tuple[int, int]] = []
-    for index in indexes:
-        first, count = runs[-1] if runs else (index, 0)
-        if count < most and index == first + count and runs:
-            runs[-1] = (first, count + 1)
-        else:
-            runs.append((index, 1))
-    return runs
-
-
-def _containers(session: Session, submission: Submission) -> list[Container]:
-    last = submission.first + submission.count
-    rows = store.containers(session, submission.job_id)
-    return [row for row in rows if submission.first <= row.index < last]

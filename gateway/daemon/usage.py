@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlmodel import Session
 
+from gateway.daemon.judge import share
+from gateway.jobs.states import Phase
 from gateway.slurm.protocol import StepRecord, TaskRecord
 from gateway.store import jobs as store
 from gateway.store.db import Database
+from gateway.store.submissions import submissions
 from gateway.store.tables import Job
 
+Key = tuple[str, int | None]
 _PATIENCE = timedelta(minutes=10)
 
 
 def record_usage(
-    database: Database, jobs: Sequence[Job], records: Mapping[tuple[str, int | None], TaskRecord]
+    database: Database, jobs: Sequence[Job], records: Mapping[Key, TaskRecord]
 ) -> None:
     """Fill the usage of ended jobs from records that the accounting gave.
 
@@ -26,57 +31,69 @@ def record_usage(
     if not jobs:
         return
     ids = [job.id or 0 for job in jobs]
-    found: dict[int, dict[int, TaskRecord | None]] = {number: {} for number in ids}
+    tasks: dict[int, set[Key]] = {number: set() for number in ids}
     with database.read() as session:
-        firsts = store.firsts(session, ids)
-        for row in store.containers(session, ids):
+        for row in submissions(session, ids):
             if row.slurm_job_id is not None:
-                key = row.slurm_job_id, store.array_task(row, firsts)
-                found[row.job_id][row.index] = records.get(key)
+                count = -(-len(row.containers) // row.per_task)
+                tasks[row.job_id] |= {(row.slurm_job_id, task) for task in range(count)}
     late = {job.id or 0 for job in jobs if store.now() - job.updated >= _PATIENCE}
-    whole = {
-        number
-        for number, parts in found.items()
-        if all(record is not None and record.end is not None for record in parts.values())
-    }
+    whole = {number for number, keys in tasks.items() if all(_ended(records.get(k)) for k in keys)}
     if not whole | late:
         return
     with database.write() as session:
         for number in sorted(whole | late):
-            _store(session, number, found[number])
+            _store(session, number, [records[k] for k in tasks[number] if k in records], records)
 
 
-def _store(session: Session, job_id: int, records: Mapping[int, TaskRecord | None]) -> None:
+def _ended(record: TaskRecord | None) -> bool:
+    return record is not None and record.end is not None
+
+
+def _store(
+    session: Session, job_id: int, tasks: Sequence[TaskRecord], records: Mapping[Key, TaskRecord]
+) -> None:
+    """Store what all tasks of a job used, those of earlier runs included, and of each container what its last run did."""
     job = store.get(session, job_id)
-    if job is None:
-        return
-    allocated = used = 0.0
+    if job is None or not Phase.of(job.phase).terminal:
+        return  # it was restarted in this moment
     peak: int | None = None
-    for container in store.containers(session, job_id):
-        record = records.get(container.index)
+    rows = [row for row in store.containers(session, job_id) if row.slurm_job_id is not None]
+    sharing = Counter((row.slurm_job_id, row.task or 0) for row in rows)
+    for container in rows:
+        key = container.slurm_job_id or "", container.task or 0
+        shared = sharing[key]
+        record = share(records.get(key), container.index, shared=shared > 1)
         if record is None:
             continue
-        usage = usage_of(record)
-        container.usage = usage
+        container.usage = usage_of(record, shared)
         session.add(container)
-        allocated += record.elapsed * max(record.cpus, 1)
-        used += usage["cpu_seconds"]
-        peak = max(filter(None, (peak, usage["max_rss"])), default=None)
+        peak = max(filter(None, (peak, container.usage["max_rss"])), default=None)
+    allocated = sum(record.elapsed * max(record.cpus, 1) for record in tasks)
+    used = sum(step.cpu_seconds for record in tasks for step in record.steps)
     job.cpu_hours = allocated / 3600
     job.cpu_factor = used / allocated if allocated else None
     job.max_memory, job.usage_final = peak, True
     session.add(job)
 
 
-def usage_of(record: TaskRecord) -> dict[str, Any]:
-    """Return a task's usage as it is stored: seconds, bytes, ISO times in UTC, and its steps."""
+def usage_of(record: TaskRecord, sharing: int = 1) -> dict[str, Any]:
+    """Return a container's usage as it is stored: seconds, bytes, ISO times in UTC, and its steps.
+
+    Of a task that several containers share, each has its part of the CPUs, and ended with its own last step.
+    """
     run = [step for step in record.steps if step.name == "run"]
+    end, elapsed = record.end, record.elapsed
+    ends = [step.end for step in record.steps if step.end is not None]
+    if sharing > 1 and ends and record.start is not None:
+        end = max(ends)
+        elapsed = max(0.0, (end - record.start).total_seconds())
     return {
         "submit": _iso(record.submit),
         "start": _iso(record.start),
-        "end": _iso(record.end),
-        "elapsed": record.elapsed,
-        "cpus": record.cpus,
+        "end": _iso(end),
+        "elapsed": elapsed,
+        "cpus": record.cpus // sharing if sharing > 1 else record.cpus,
         "node": record.node,
         "state": record.state,
         "exit_code": record.exit_code,

@@ -151,6 +151,7 @@ def new_job(caller: Caller, checked: Checked) -> Job:
         partition=checked.choice.partition,
         qos=checked.choice.qos,
         account=checked.choice.account,
+        retries=asked.retries or 0,
         input_file_count=len(checked.found),
         input_bytes=sum(info.size for info in checked.found),
         output_dir=asked.output_dir,

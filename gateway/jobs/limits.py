@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from gateway.jobs.model import JobInput
 
 # Fields that are checked but not run yet, and what does the work until then.
-_NOT_YET = {
-    "retries": "submit the job again where it failed",
-}
+_NOT_YET: dict[str, str] = {}
 
 
 def usable_memory(site: SiteSection) -> int:

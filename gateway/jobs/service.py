@@ -23,6 +23,7 @@ from gateway.jobs.waits import Wait
 from gateway.store import jobs as store
 from gateway.store import listing
 from gateway.store.db import Database
+from gateway.store.submissions import submissions
 from gateway.store.tables import Container, Job
 
 Status = TypeVar("Status", bound=wire.JobStatus)
@@ -180,9 +181,7 @@ class JobService:
         """Return the batch scripts that were submitted for a job."""
         with self._db.read() as session:
             self._readable(session, caller, job_id)
-            return [
-                row.script for row in store.submissions(session, job_id) if row.script is not None
-            ]
+            return [row.script for row in submissions(session, job_id) if row.script is not None]
 
     def cancel(self, caller: Caller, job_id: int) -> None:
         """Ask for a job's end; asking again is no error, and a job that has ended is INVALID_JOB_STATE."""
@@ -196,7 +195,8 @@ class JobService:
                 )
             if job.cancel_by is None and not phase.terminal:
                 job.cancel_by, job.cancel_time = caller.user, store.now()
-                advance_job(session, job, Phase.CANCELING, f"by {caller.user}")
+                text = f"canceled by {_name(caller, job)}"
+                advance_job(session, job, Phase.CANCELING, text)
                 for container in store.containers(session, job_id):
                     advance_container(session, container, Phase.CANCELING)
                 audit(session, caller, "job.cancel", str(job_id), "ok")
@@ -281,3 +281,8 @@ class JobService:
 
 def _reader(caller: Caller) -> listing.Reader:
     return listing.Reader(caller.user, caller.groups)
+
+
+def _name(caller: Caller, job: Job) -> str:
+    """Say who acts on a job, and whether as an admin: on another's."""
+    return caller.user if caller.user == job.user else f"admin {caller.user}"

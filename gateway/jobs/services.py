@@ -157,6 +157,16 @@ class WebhookService(Protocol):
         """Send a test event now."""
 
 
+class RestartService(Protocol):
+    """Jobs in error, taken up again. Both raise NO_SUCH_JOB, and INVALID_JOB_STATE where there is nothing to take up."""
+
+    def restart(self, caller: Caller, job_id: int) -> None:
+        """Run those containers again that are not complete."""
+
+    def upload(self, caller: Caller, job_id: int) -> None:
+        """Upload outputs that were kept at the site."""
+
+
 class ImageService(Protocol):
     """Approved images."""
 
@@ -343,3 +353,4 @@ class Services:
     events: EventService
     webhooks: WebhookService
     requests: RequestService
+    restarts: RestartService

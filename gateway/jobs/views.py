@@ -11,6 +11,7 @@ from gateway import wire
 from gateway.jobs.states import Phase
 from gateway.store import jobs as store
 from gateway.store import listing
+from gateway.store.submissions import slurm_jobs, slurm_name
 from gateway.store.tables import (
     Container,
     InputFile,
@@ -41,10 +42,7 @@ def previews(session: Session, jobs: Sequence[Job]) -> list[wire.JobPreview]:
     history: dict[int, list[Transition]] = {}
     for row in store.transitions(session, ids):
         history.setdefault(row.job_id, []).append(row)
-    slurm: dict[int, list[str]] = {}
-    for each in store.submissions(session, ids):
-        if each.slurm_job_id is not None:
-            slurm.setdefault(each.job_id, []).append(each.slurm_job_id)
+    slurm = slurm_jobs(session, ids)
     return [
         wire.JobPreview(
             **_status(job, history.get(number, [])).model_dump(),
@@ -120,25 +118,24 @@ def output(row: OutputFile) -> wire.Output:
 
 def container(session: Session, row: Container) -> wire.Container:
     """One container, with its outputs."""
-    firsts = store.firsts(session, row.job_id)
-    return _container(row, firsts, store.outputs(session, row.job_id, row.index))
+    return _container(row, store.outputs(session, row.job_id, row.index))
 
 
 def containers(session: Session, job_id: int) -> list[wire.Container]:
     """All containers of a job, with their outputs."""
-    firsts = store.firsts(session, job_id)
     outputs: dict[int, list[OutputFile]] = {}
     for each in store.outputs(session, job_id):
         outputs.setdefault(each.container, []).append(each)
     return [
-        _container(row, firsts, outputs.get(row.index, []))
-        for row in store.containers(session, job_id)
+        _container(row, outputs.get(row.index, [])) for row in store.containers(session, job_id)
     ]
 
 
 def _status(job: Job, history: Sequence[Transition]) -> wire.JobStatus:
     times = [
-        wire.TransitionTime(state=_wire(row.phase), time=row.time, phase=row.phase)
+        wire.TransitionTime(
+            state=_wire(row.phase), time=row.time, phase=row.phase, detail=row.detail
+        )
         for row in history
     ]
     return wire.JobStatus(
@@ -147,17 +144,13 @@ def _status(job: Job, history: Sequence[Transition]) -> wire.JobStatus:
         state=_wire(job.phase),
         phase=job.phase,
         reason=job.reason,
+        cancel_by=job.cancel_by,
         transition_times=times,
         admin_meta=job.admin_meta,
     )
 
 
-def _container(
-    row: Container, firsts: dict[int | None, int], outputs: Sequence[OutputFile]
-) -> wire.Container:
-    slurm = None
-    if row.slurm_job_id is not None:
-        slurm = f"{row.slurm_job_id}_{store.array_task(row, firsts)}"
+def _container(row: Container, outputs: Sequence[OutputFile]) -> wire.Container:
     return wire.Container(
         index=row.index,
         id=f"{row.job_id}_{row.index}",
@@ -165,7 +158,7 @@ def _container(
         phase=row.phase,
         exit_code=row.exit_code,
         signal=row.signal,
-        slurm_job_id=slurm,
+        slurm_job_id=slurm_name(row),
         slurm_state=row.slurm_state,
         node=row.node,
         times=(row.result or {}).get("times") or {},
@@ -173,6 +166,8 @@ def _container(
         error=row.error,
         log_truncated=(row.result or {}).get("log_truncated") is True,
         reason=None if row.skipped is None else f"skipped: done by {row.skipped}",
+        attempt=len(row.earlier) + 1,
+        earlier=[wire.Attempt(**each) for each in row.earlier],
     )
 
 

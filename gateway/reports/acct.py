@@ -13,6 +13,7 @@ from gateway import wire
 from gateway.ids import JobRef
 from gateway.store import jobs as store
 from gateway.store import listing
+from gateway.store.submissions import slurm_name
 from gateway.store.tables import Container, InputFile, Job, OutputFile
 
 _PHASES = ("stage-in", "run", "stage-out")
@@ -78,7 +79,6 @@ class _Sums:
     """What some jobs have: containers by job, number and bytes of files by job and container."""
 
     containers: dict[int, list[Container]]
-    firsts: dict[int | None, int]
     inputs: dict[tuple[int, int | None], tuple[int, int]]
     outputs: dict[tuple[int, int | None], tuple[int, int]]
 
@@ -95,7 +95,6 @@ class _Sums:
             containers[row.job_id].append(row)
         return cls(
             containers,
-            store.firsts(session, ids),
             store.file_sums(session, InputFile, ids),
             store.file_sums(session, OutputFile, ids),
         )
@@ -179,9 +178,6 @@ def _of_container(job: Job, container: Container, sums: _Sums) -> list[wire.Acct
     allocated = (elapsed or 0) * (usage.get("cpus") or 1)
     key = container.job_id, container.index
     inputs, outputs = sums.read(container), sums.outputs.get(key, (0, 0))
-    slurm = None
-    if container.slurm_job_id is not None:
-        slurm = f"{container.slurm_job_id}_{store.array_task(container, sums.firsts)}"
     head = wire.AcctRow(
         **_common(job),
         JobID=f"{job.id}_{container.index}",
@@ -197,7 +193,7 @@ def _of_container(job: Job, container: Container, sums: _Sums) -> list[wire.Acct
         TotalCPU=usage.get("cpu_seconds"),
         NNodes=nodes if container.node else 0,
         NodeList=container.node,
-        SlurmID=slurm,
+        SlurmID=slurm_name(container),
         Inputs=inputs[0],
         Outputs=outputs[0],
         InBytes=inputs[1],

@@ -31,13 +31,15 @@ _ENDING = ".sbatch.j2"
 class ScriptValues:
     """What a template may use. Paths are absolute; `memory_mb` in MiB a node; `minutes` is Slurm's time limit.
 
-    `tasks` are those of the array; each has `nodes` nodes and on each of them one task with `cpus` and `gpus`.
+    `tasks` are those of the array. Each has either `per_task` containers side by side on one node, or one container with
+    `nodes` nodes; `cpus` and `gpus` are those of one container on one node, `memory_mb` is that of all on a node.
     """
 
     job_name: str
     comment: str
     job_dir: str
     tasks: int
+    per_task: int
     cpus: int
     memory_mb: int
     minutes: int
@@ -49,7 +51,6 @@ class ScriptValues:
     agent: str
     job_file: str
     number: int
-    first: int
     nodes: int = 1
     gpus: int = 0
     constraint: str | None = None
@@ -151,8 +152,8 @@ def _check(values: ScriptValues) -> None:
     )
     paths = (values.job_dir, values.python, values.agent, values.job_file)
     numbers = (
-        *(values.tasks, values.cpus, values.memory_mb, values.minutes, values.signal_seconds),
-        values.nodes,
+        *(values.tasks, values.per_task, values.cpus, values.memory_mb),
+        *(values.minutes, values.signal_seconds, values.nodes),
     )
     patterns = ((values.constraint, _FEATURES), (values.licenses, _LICENSES))
     for word in words:
@@ -166,8 +167,5 @@ def _check(values: ScriptValues) -> None:
             raise ValueError(f"the path {path!r} may not stand in a batch script")
     if any(type(number) is not int or number < 1 for number in numbers):
         raise ValueError(f"counts in a batch script are whole numbers from 1: {numbers}")
-    if any(
-        type(number) is not int or number < 0
-        for number in (values.number, values.first, values.gpus)
-    ):
-        raise ValueError("numbers of submissions, containers and GPUs are whole numbers from 0")
+    if any(type(number) is not int or number < 0 for number in (values.number, values.gpus)):
+        raise ValueError("numbers of submissions and GPUs are whole numbers from 0")

@@ -1,4 +1,4 @@
-"""Queries on jobs, containers, their files and their Slurm submissions.
+"""Queries on jobs, containers and their files.
 
 Of a set wherever a caller has one: what costs a statement for one job costs one for all.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, bindparam
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.interfaces import ORMOption
-from sqlmodel import Session, and_, col, exists, func, or_, select, update
+from sqlmodel import Session, and_, col, delete, exists, func, or_, select, update
 
 from gateway.store.tables import Container, InputFile, Job, OutputFile, Submission, Transition
 
@@ -22,7 +22,7 @@ _MOST_VALUES = 10_000  # in one statement; SQLite takes 32,766
 
 # Up to a megabyte each, and not wanted by the loops: to read them there is an error, not a query.
 SMALL_JOB = [defer(field, raiseload=True) for field in (Job.job_input, Job.image)]  # type: ignore[arg-type]
-_SMALL_CONTAINER: list[ORMOption] = [
+SMALL_CONTAINER: list[ORMOption] = [
     defer(field, raiseload=True)  # type: ignore[arg-type]
     for field in (Container.args, Container.environment, Container.generated)
 ]
@@ -36,12 +36,6 @@ def now() -> datetime:
 def get(session: Session, job_id: int) -> Job | None:
     """Return a job."""
     return session.get(Job, job_id)
-
-
-def created(session: Session, site: str) -> list[int]:
-    """Return the ids of the jobs of a site that nothing was done with yet, oldest first."""
-    query = select(Job.id).where(Job.site == site, Job.phase == "created").order_by(col(Job.id))
-    return [number or 0 for number in session.exec(query)]
 
 
 def active(session: Session, site: str) -> list[Job]:
@@ -95,7 +89,7 @@ def waiting(session: Session, site: str) -> list[Container]:
         select(Container)
         .join(Job, col(Job.id) == Container.job_id)
         .where(*_open(site), col(Container.phase).not_in(ENDED))
-        .options(*_SMALL_CONTAINER)
+        .options(*SMALL_CONTAINER)
     )
     return list(session.exec(query.order_by(col(Container.job_id), col(Container.index))))
 
@@ -103,31 +97,8 @@ def waiting(session: Session, site: str) -> list[Container]:
 def containers(session: Session, job_ids: int | Iterable[int]) -> list[Container]:
     """Return the containers of a job, or of many, by job and number, without their `args`, `environment` and `generated`."""
     query = select(Container).where(among(col(Container.job_id), job_ids))
-    query = query.options(*_SMALL_CONTAINER)
+    query = query.options(*SMALL_CONTAINER)
     return list(session.exec(query.order_by(col(Container.job_id), col(Container.index))))
-
-
-def given(session: Session, submission: Submission) -> list[tuple[Container, list[InputFile]]]:
-    """Return the containers of a submission whole, each with its inputs, in order: its own, then those that all get."""
-    last = submission.first + submission.count
-    found = select(Container).where(
-        Container.job_id == submission.job_id,
-        Container.index >= submission.first,
-        Container.index < last,
-    )
-    files = select(InputFile).where(
-        InputFile.job_id == submission.job_id,
-        or_(
-            and_(col(InputFile.container) >= submission.first, col(InputFile.container) < last),
-            col(InputFile.container).is_(None),
-        ),
-    )
-    shares: dict[int | None, list[InputFile]] = {}
-    for item in session.exec(files.order_by(col(InputFile.position))):
-        shares.setdefault(item.container, []).append(item)
-    rows = session.exec(found.order_by(col(Container.index)))
-    shared = shares.get(None, [])
-    return [(row, shares.get(row.index, []) + shared) for row in rows]
 
 
 def counts(session: Session, job_ids: int | Iterable[int]) -> dict[int, dict[str, int]]:
@@ -170,6 +141,21 @@ def outputs_of(session: Session, keys: Collection[tuple[int, int]]) -> list[Outp
     return [row for row in rows if (row.job_id, row.container) in keys]
 
 
+def verified(session: Session, job_id: int) -> int:
+    """Return how many outputs of a job were seen in S3."""
+    query = select(func.count()).where(OutputFile.job_id == job_id, col(OutputFile.verified))
+    return session.exec(query).one()
+
+
+def drop_outputs(session: Session, job_id: int, indexes: Collection[int]) -> None:
+    """Forget the outputs of containers that are run again: what an earlier run wrote is none of the job's any more."""
+    session.exec(
+        delete(OutputFile).where(
+            col(OutputFile.job_id) == job_id, among(col(OutputFile.container), indexes)
+        )
+    )
+
+
 def output_by_key(session: Session, job_id: int, keys: Sequence[str]) -> dict[str, OutputFile]:
     """Return those outputs of a job that have one of the keys."""
     found: dict[str, OutputFile] = {}
@@ -199,34 +185,6 @@ def transitions(session: Session, job_ids: int | Iterable[int]) -> list[Transiti
         among(col(Transition.job_id), job_ids), col(Transition.container).is_(None)
     )
     return list(session.exec(query.order_by(col(Transition.id))))
-
-
-def submissions(session: Session, job_ids: int | Iterable[int]) -> list[Submission]:
-    """Return the Slurm submissions of a job or of many, in order."""
-    query = select(Submission).where(among(col(Submission.job_id), job_ids))
-    return list(session.exec(query.order_by(col(Submission.job_id), col(Submission.number))))
-
-
-def submissions_in(session: Session, site: str, state: str) -> list[tuple[Submission, Job]]:
-    """Return the submissions of a site in that state, oldest first, with their jobs as `active` gives them."""
-    query = (
-        select(Submission, Job)
-        .where(Submission.job_id == Job.id, Job.site == site, Submission.state == state)
-        .options(*SMALL_JOB)
-        .order_by(col(Submission.id))
-    )
-    return list(session.exec(query))
-
-
-def firsts(session: Session, job_ids: int | Iterable[int]) -> dict[int | None, int]:
-    """Return the first container of each submission of those jobs, by the submission's id."""
-    query = select(Submission.id, Submission.first).where(among(col(Submission.job_id), job_ids))
-    return dict(session.exec(query).all())
-
-
-def array_task(container: Container, firsts: dict[int | None, int]) -> int:
-    """Return Slurm's number of a container: array tasks count from 0 in each submission."""
-    return container.index - firsts.get(container.submission_id, 0)
 
 
 def unaccounted(session: Session, site: str, since: datetime) -> list[Job]:

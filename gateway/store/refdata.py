@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlmodel import Session, and_, col, exists, func, or_, select
 
 from gateway.store.jobs import ENDED, now
-from gateway.store.tables import Job, JobRefdata, Refdata, RefdataSite, RefdataTransition
+from gateway.store.tables import Container, Job, JobRefdata, Refdata, RefdataSite, RefdataTransition
 
 UNDER_WAY = ("created", "download_submitted")
 
@@ -106,7 +106,10 @@ def copies(session: Session, bucket: str, key: str, etag: str) -> int:
 
 
 def held(session: Session, site: str, job_id: int | None = None) -> list[Held]:
-    """Return the jobs of a site (or that one) nothing was done with yet, whose reference data is not there."""
+    """Return the jobs of a site (or that one) with containers to be submitted, whose reference data is not there."""
+    waiting = select(Container.index).where(
+        Container.job_id == Job.id, Container.phase == "created"
+    )
     here = and_(RefdataSite.refdata_id == JobRefdata.refdata_id, RefdataSite.site == site)
     query = (
         select(Job.id, Job.reason, JobRefdata.refdata_id, RefdataSite)
@@ -114,7 +117,8 @@ def held(session: Session, site: str, job_id: int | None = None) -> list[Held]:
         .join(RefdataSite, here, isouter=True)
         .where(
             Job.site == site,
-            Job.phase == "created",
+            col(Job.phase).not_in(ENDED),
+            exists(waiting),
             or_(col(RefdataSite.state).is_(None), RefdataSite.state != "complete"),
         )
     )

@@ -142,6 +142,7 @@ class Job(SQLModel, table=True):
     partition: str | None = None
     qos: str | None = None
     account: str | None = None
+    retries: int = 0
     input_file_count: int
     input_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
     output_dir: str
@@ -229,9 +230,15 @@ class Transition(SQLModel, table=True):
 
 
 class Container(SQLModel, table=True):
-    """One run of the image over its share of the inputs. `generated` are files that it finds beside them: name, text."""
+    """One run of the image over its share of the inputs; the last run, where it was run again.
+
+    `task` is its array task in the submission. `earlier` has what became of earlier runs, `retried` how many of those were
+    retries since the job was submitted or restarted. `upload_only`: it has run, and its outputs alone are uploaded.
+    `generated` are files that it finds beside its inputs: name, text.
+    """
 
     __tablename__ = "container"
+    __table_args__ = (Index("ix_container_phase", "phase"),)
 
     job_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     index: int = Field(primary_key=True)
@@ -244,6 +251,12 @@ class Container(SQLModel, table=True):
         default=None, sa_column=Column(JSON(none_as_null=True))
     )
     submission_id: int | None = None
+    task: int | None = None
+    upload_only: bool = False
+    retried: int = 0
+    earlier: list[dict[str, Any]] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False)
+    )
     slurm_job_id: str | None = None
     slurm_state: str | None = None
     node: str | None = None
@@ -300,7 +313,10 @@ class OutputFile(SQLModel, table=True):
 
 
 class Submission(SQLModel, table=True):
-    """One Slurm job of a gateway job: written with its unique tag before sbatch is called."""
+    """One Slurm job of a gateway job: written with its unique tag before sbatch is called.
+
+    It runs `containers`, in that order, `per_task` of them side by side in each array task.
+    """
 
     __tablename__ = "submission"
 
@@ -309,8 +325,9 @@ class Submission(SQLModel, table=True):
     )
     job_id: int = Field(sa_column=Column(BigInteger, index=True, nullable=False))
     number: int
-    first: int
-    count: int
+    containers: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    per_task: int = 1
+    upload_only: bool = False
     tag: str = Field(unique=True)
     state: str
     created: datetime = Field(sa_column=_time(nullable=False))

@@ -219,6 +219,10 @@ class FakeS3(ThreadingHTTPServer):
             _Fault(lambda h: h.command.startswith(method) and h.key.startswith(key), act, times)
         )
 
+    def heal(self) -> None:
+        """Forget all faults."""
+        self.faults.clear()
+
     def count(self, method: str, key: str = "") -> int:
         return sum(1 for m, k, _ in self.requests if m == method and k.startswith(key))
 

@@ -3,154 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import gateway.agent
 from gateway.agent.batch import compose
 from gateway.agent.files import StepResult
 from tests.agent.conftest import Site
 from tests.agent.fakes import SECRET, silent, status
-
-# Runs the step in its place, as srun does for one task on this node; or does as the file says.
-SRUN = """#!/bin/sh
-echo "$*" >> "{work}/srun-calls"
-while case "$1" in --job-name=*) phase=${{1#*=}};; esac; case "$1" in -*) true;; *) false;; esac; do shift; done
-[ ! -e "{work}/srun-$phase" ] || . "{work}/srun-$phase"
-exec "$@"
-"""
-# Does what the entrypoint says; of the mounts it makes variables.
-APPTAINER = """#!/bin/sh
-if [ "$1" = build ]; then
-  for word; do target=$last; last=$word; done
-  [ ! -e "{work}/no-image" ] || {{ echo "FATAL:   manifest unknown"; exit 255; }}
-  echo sif > "$target"
-  exit
-fi
-while case "$1" in *.sif) false;; esac; do
-  case "$1" in *:/input_files:ro) IN=${{1%%:*}};; *:/output_files) OUT=${{1%%:*}};; esac
-  shift
-done
-shift
-export IN OUT
-exec "$@"
-"""
-MAIN = "from ctsagent.main import main\n\nraise SystemExit(main())\n"
-
-
-class Ended:
-    """A task that has ended."""
-
-    def __init__(self, code: int, printed: str, result: dict[str, Any] | None) -> None:
-        self.code = code
-        self.printed = printed
-        self.result = result or {}
-
-    @property
-    def outcome(self) -> tuple[str, int | None]:
-        return self.result["outcome"], self.result["exit_code"]
-
-    @property
-    def error(self) -> str:
-        return str(self.result["error"])
-
-
-class Task:
-    """Task 0 of a Slurm job: its batch script as a process."""
-
-    def __init__(self, site: Site, agent: Path) -> None:
-        self.site = site
-        work = site.work
-        (work / "bin").mkdir()
-        (work / "agent").symlink_to(agent)
-        for name, text in (("srun", SRUN), ("apptainer", APPTAINER)):
-            (work / "bin" / name).write_text(text.format(work=work))
-            (work / "bin" / name).chmod(0o755)
-        site.job_json["python"] = sys.executable
-        self.inputs = [site.input(b"hello", "a.txt")]
-        self.generated: list[dict[str, str]] = []
-        self._process: subprocess.Popen[str] | None = None
-
-    def srun(self, phase: str, script: str) -> None:
-        """Have srun do something instead of, or before, a phase."""
-        (self.site.work / f"srun-{phase}").write_text(script + "\n")
-
-    def start(self, script: str, **job: Any) -> subprocess.Popen[str]:
-        """Start the batch script of a job whose container runs this shell script."""
-        environ, raw = job.pop("environ", {}), job.pop("raw", {})
-        self.site.job(**job)
-        (self.site.job_dir / "job.json").write_text(json.dumps(self.site.job_json | raw))
-        inputs = [i._asdict() for i in self.inputs]
-        self.site.container(args=[script], inputs=inputs, generated=self.generated)
-        slurm = {
-            "SLURM_JOB_ID": "77",
-            "SLURMD_NODENAME": "n1",
-            "PATH": os.environ["PATH"],
-            **environ,
-        }
-        argv = [sys.executable, "-I", str(self.site.work / "agent"), "batch"]
-        argv += [str(self.site.job_dir / "job.json"), "0", "0"]
-        self._process = subprocess.Popen(
-            argv, env=slurm, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        return self._process
-
-    def end(self) -> Ended:
-        assert self._process is not None
-        printed, _ = self._process.communicate(timeout=60)
-        result = self.site.base / "result.json"
-        assert "Signature" not in printed
-        return Ended(
-            self._process.returncode,
-            printed,
-            json.loads(result.read_text()) if result.exists() else None,
-        )
-
-    def run(self, script: str, **job: Any) -> Ended:
-        self.start(script, **job)
-        return self.end()
-
-    def when(self, path: str) -> None:
-        """Wait until a file of the container is there."""
-        deadline = time.monotonic() + 30
-        while not (self.site.base / path).exists():
-            assert time.monotonic() < deadline, f"{path} did not appear"
-            time.sleep(0.005)
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-
-
-@pytest.fixture(scope="session")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The agent as the daemon copies it to a site."""
-    folder = tmp_path_factory.mktemp("agent")
-    (folder / "ctsagent").mkdir()
-    for path in Path(gateway.agent.__path__[0]).glob("*.py"):
-        (folder / "ctsagent" / path.name).write_bytes(path.read_bytes())
-    (folder / "__main__.py").write_text(MAIN)
-    return folder
-
-
-@pytest.fixture
-def task(site: Site, agent: Path) -> Iterator[Task]:
-    task = Task(site, agent)
-    yield task
-    task.kill()
-
+from tests.agent.task import Task
 
 COPY = 'cp "$IN"/* "$OUT"/; echo out; echo err >&2'
 
@@ -175,6 +39,7 @@ def test_a_container_that_works_brings_its_outputs_to_s3_and_tells_all_of_it(
     assert result == {
         "version": 1,
         "slurm_job_id": "77",
+        "submission": 0,
         "host": "n1",
         "outcome": "ok",
         "exit_code": 0,

@@ -10,9 +10,7 @@ import pytest
 
 from gateway.agent.files import ContractError, Generated
 from gateway.agent.generated import write_generated
-from tests.agent.test_batch import Task, agent, task
-
-__all__ = ["agent", "task"]
+from tests.agent.task import Task
 
 
 def test_each_is_written_byte_by_byte_and_read_only_whatever_the_umask(tmp_path: Path) -> None:

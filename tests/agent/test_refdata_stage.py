@@ -53,9 +53,10 @@ class Staging:
             }
         )
         self.site.container(inputs=[item._asdict()])
+        self.site.submission()
         argv = [sys.executable, "-I", str(self.site.work / "agent"), "batch"]
         self._process = subprocess.Popen(
-            [*argv, str(self.site.job_dir / "job.json"), "0", "0"],
+            [*argv, str(self.site.job_dir / "job.json"), "0"],
             env={"SLURM_JOB_ID": "77", "SLURMD_NODENAME": "n1", "PATH": os.environ["PATH"]},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -55,7 +55,7 @@ def test_each_node_has_its_own_tmp_and_logs_and_shares_inputs_and_outputs(site: 
     first.clean_start()
     assert not other.log("stderr").exists()
     first.clean_end(keep_outputs=False)
-    assert sorted(path.name for path in site.base.iterdir()) == ["grants"]
+    assert sorted(path.name for path in site.base.iterdir()) == [".attempt", "grants"]
 
 
 def test_a_rank_that_the_job_has_no_node_for_is_the_first(site: Site) -> None:

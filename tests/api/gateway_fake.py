@@ -531,6 +531,19 @@ class Log:
         )
 
 
+class FakeRestarts:
+    """Jobs that were taken up again: how, and the job."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def restart(self, caller: Caller, job_id: int) -> None:
+        self.asked.append(("restart", job_id))
+
+    def upload(self, caller: Caller, job_id: int) -> None:
+        self.asked.append(("upload", job_id))
+
+
 class FakeGateway:
     """The served fake: its socket and its TLS port, its services, its log, and a plain HTTP client on the socket.
 
@@ -560,6 +573,7 @@ class FakeGateway:
         self.happenings = Happenings(self.database)
         self.store = FakeStore()
         self.files = FakeFiles()
+        self.restarts = FakeRestarts()
         registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
         self.refdata = RefdataService(self.database, registry, lambda: None)
         objects: Any = self.store
@@ -593,6 +607,7 @@ class FakeGateway:
             Events(self.happenings.feed, self.jobs.status),
             self.happenings.webhooks,
             self.requests,
+            self.restarts,
         )
 
     @property

@@ -88,7 +88,7 @@ def test_show_tells_all_of_a_job(fake: FakeGateway) -> None:
         assert line in out.splitlines()
     assert "results/x/a.txt  3      AAAAAAAAAAA=" in out
     history = out.partition("History\n")[2].partition("\n\n")[0].splitlines()
-    assert [line.split()[-1] for line in history] == ["PHASE", "created", "run", "complete"]
+    assert [line.split()[2] for line in history] == ["PHASE", "created", "run", "complete"]
     containers = out.partition("Containers\n")[2].splitlines()
     assert containers[1].split() == ["1_0", "complete", "0", "n1", "77_0", "0"]
     assert json.loads(run(fake, "cts", "show", "1", "--json").out)["id"] == "1"

@@ -24,7 +24,7 @@ def _filled(world: World, phase: str, containers: int = 2) -> int:
             (top / str(index) / name / "file").write_text("x")
         for name in (*KEPT, "container.json"):
             (top / str(index) / name).write_text("x")
-    for name in ("job.json", "submit-0.sbatch", "slurm-0.log", "claim-0"):
+    for name in ("job.json", "submit-0.sbatch", "slurm-0-0.log", "claim-0"):
         (top / name).write_text("x")
     return number
 
@@ -39,7 +39,11 @@ def test_a_job_that_is_complete_or_canceled_is_cleaned_at_once_but_for_its_logs(
 ) -> None:
     number = _filled(world, phase)
     world.cleaner.tick()
-    assert _names(world, number) == KEPT | {"submit-0.sbatch", "slurm-0.log", "claim-0"}
+    assert _names(world, number) == KEPT | {
+        "submit-0.sbatch",
+        "slurm-0-0.log",
+        "claim-0",
+    }
     for index in range(2):
         assert {path.name for path in world.folder(number, index).iterdir()} == KEPT
     assert world.job(number).cleaned

@@ -51,8 +51,8 @@ def _refused(code: AppCode, match: str) -> object:
 def test_an_admin_sees_the_submissions_and_the_directory_and_no_token(desk: Desk) -> None:
     number, slurm = desk.world.submit(2)
     job = desk.admin.job(ADA, number)
-    assert [(s.first, s.count, s.state, s.slurm_job_id) for s in job.submissions] == [
-        (0, 2, "submitted", slurm)
+    assert [(s.containers, s.state, s.slurm_job_id) for s in job.submissions] == [
+        ([0, 1], "submitted", slurm)
     ]
     assert job.directory == desk.world.site.job_dir(number)
     assert desk.world.job(number).token not in job.model_dump_json()

@@ -242,13 +242,17 @@ def test_a_large_job_becomes_several_arrays_that_cover_each_container_once(
     world = make_world(max_array_size=4)
     number, _ = world.submit(10)
     rows = world.submissions(number)
-    assert [(row.number, row.first, row.count) for row in rows] == [(0, 0, 4), (1, 4, 4), (2, 8, 2)]
+    assert [(row.number, row.containers) for row in rows] == [
+        (0, [0, 1, 2, 3]),
+        (1, [4, 5, 6, 7]),
+        (2, [8, 9]),
+    ]
     assert [world.slurm.jobs[row.slurm_job_id or ""].tasks for row in rows] == [4, 4, 2]
     assert [c.slurm_job_id for c in world.containers(number)] == ["100"] * 4 + ["101"] * 4 + [
         "102"
     ] * 2
     for row in rows:
-        assert (row.script or "").rstrip().endswith(f"job.json {row.number} {row.first}")
+        assert (row.script or "").rstrip().endswith(f"job.json {row.number}")
 
 
 def test_a_large_job_is_pending_only_when_all_of_its_arrays_are_submitted(

@@ -23,6 +23,7 @@ from gateway.daemon.submit import Submitter
 from gateway.jobs.caller import Caller
 from gateway.store import jobs as store
 from gateway.store.db import Database
+from gateway.store.submissions import submissions
 from gateway.store.tables import (
     Container,
     Image,
@@ -171,7 +172,7 @@ class World:
     def submissions(self, number: int) -> list[Submission]:
         """Those of a job."""
         with self.database.read() as session:
-            return store.submissions(session, number)
+            return submissions(session, number)
 
     def outputs(self, number: int) -> list[OutputFile]:
         """Those of a job."""

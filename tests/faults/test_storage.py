@@ -89,5 +89,5 @@ def test_outputs_that_cannot_be_verified_now_keep_the_job_waiting_with_the_reaso
 
 
 def _node_log(site: DevCluster, job_id: str) -> str:
-    done = site.run("cat", f"/scratch/cts/jobs/{job_id}/slurm-0.log", user="root", check=False)
+    done = site.run("cat", f"/scratch/cts/jobs/{job_id}/slurm-0-0.log", user="root", check=False)
     return done.stdout

@@ -146,10 +146,6 @@ def test_an_image_that_is_not_approved_is_refused_with_whom_to_ask(desk: Desk) -
     assert "ask an admin to run: cts admin image approve ghcr.io/kbase/other:1.0" in error.message
 
 
-def test_a_field_that_is_not_yet_run_is_refused(desk: Desk) -> None:
-    assert desk.refused(retries=1).code is AppCode.UNSUPPORTED
-
-
 @pytest.mark.parametrize(
     "fields",
     [{"cpus": 5}, {"memory": "2GB"}, {"runtime": "P10D"}, {"cpus": 4, "runtime": "PT40H"}],

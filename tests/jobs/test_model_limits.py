@@ -107,27 +107,11 @@ FILES = {"type": "input_files", "input_files_format": "comma_separated_list"}
                 "environment": {"A": {"type": "manifest_file", "manifest_file_format": "files"}}
             }
         },
-        {"input_roots": None, "skip_existing": False, "depends_on": []},
+        {"input_roots": None, "skip_existing": False, "depends_on": [], "retries": 3},
     ],
 )
 def test_what_is_run_today_is_let_through(changes: dict[str, Any]) -> None:
     refuse_unsupported(job(**changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"retries": 1}, "retries"),
-    ],
-)
-def test_what_is_not_run_yet_is_refused_with_what_works(
-    changes: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(GatewayError) as caught:
-        refuse_unsupported(job(**changes))
-    assert caught.value.code is AppCode.UNSUPPORTED
-    assert field in caught.value.message
-    assert "; " in caught.value.message
 
 
 def test_json_is_read() -> None:

@@ -8,6 +8,7 @@ from sqlmodel import select
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.sites import Sites, why_inactive
 from gateway.store import jobs as store
+from gateway.store.submissions import submissions
 from gateway.store.tables import Audit, SiteSwitch
 from tests.daemon.world import ADA, ALICE, World
 
@@ -106,7 +107,7 @@ def test_jobs_that_slurm_has_not_got_wait_for_the_site_and_say_so(world: World) 
         jobs = {number: store.get(session, number) for number in (running, held, canceled)}
         assert [job.reason for job in jobs.values() if job] == [None, "the site dev takes no jobs now: broken", None]  # fmt: skip
         assert jobs[held].phase == "created"  # type: ignore[union-attr]
-        assert store.submissions(session, held) == []
+        assert submissions(session, held) == []
     panel.sites.switch(ADA, "dev", active=True)
     world.submitter.tick()
     with world.database.read() as session:

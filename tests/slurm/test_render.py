@@ -18,12 +18,13 @@ from gateway.slurm.render import ScriptValues, render, template_path
 from tests.conftest import DevCluster
 
 DIRECTIVE = re.compile(r"#SBATCH --[a-z-]+(=[!-~]+)?", re.ASCII)
-EXEC = re.compile(r"exec /\S* -I /\S* batch /\S* [0-9]+ [0-9]+", re.ASCII)
+EXEC = re.compile(r"exec /\S* -I /\S* batch /\S* [0-9]+", re.ASCII)
 GOOD = ScriptValues(
     job_name="cts-7-0-0123456789abcdef",
     comment="cts:dev:7:0:0123456789abcdef",
     job_dir="/scratch/cts/jobs/7",
     tasks=3,
+    per_task=1,
     cpus=2,
     memory_mb=306,
     minutes=12,
@@ -35,7 +36,6 @@ GOOD = ScriptValues(
     agent="/scratch/cts/agent/0123456789abcdef",
     job_file="/scratch/cts/jobs/7/job.json",
     number=0,
-    first=0,
 )
 
 EVIL = [
@@ -58,6 +58,7 @@ VALUES = st.builds(
     comment=words,
     job_dir=paths,
     tasks=counts,
+    per_task=counts,
     cpus=counts,
     memory_mb=counts,
     minutes=counts,
@@ -69,7 +70,6 @@ VALUES = st.builds(
     agent=paths,
     job_file=paths,
     number=st.integers(0, 10**12),
-    first=st.integers(0, 10**12),
     nodes=counts,
     gpus=st.integers(0, 64),
     constraint=st.none() | st.sampled_from(["cpu", "gpu&hbm80g", "[rack1*2|rack2]", "(a|b)&c"]),
@@ -81,8 +81,10 @@ ANY = {
         ("job_name", "comment", "partition", "account", "qos", "reservation"), any_word
     ),
     **dict.fromkeys(("job_dir", "python", "agent", "job_file"), any_path),
-    **dict.fromkeys(("tasks", "cpus", "memory_mb", "minutes", "signal_seconds"), any_number),
-    **dict.fromkeys(("number", "first", "nodes", "gpus"), any_number),
+    **dict.fromkeys(
+        ("tasks", "per_task", "cpus", "memory_mb", "minutes", "signal_seconds"), any_number
+    ),
+    **dict.fromkeys(("number", "nodes", "gpus"), any_number),
 }
 
 
@@ -115,7 +117,7 @@ def test_no_value_can_start_another_line_or_word(field: str) -> None:
         assert is_a_plain_script(script)
         assert len(script.split("\n")) == len(render("generic", GOOD).split("\n")) + (
             (field in ("qos", "reservation") and value is not None)
-            or (field == "nodes" and value > 1)
+            or (field in ("nodes", "per_task") and value > 1)
             or (field == "gpus" and value > 0)
         )
 
