@@ -22,7 +22,6 @@ READS = ["sample-data/reads/sample-1.txt"]
         ({"output_dir": "private-data/x"}, "20020"),
         ({"image": "127.0.0.1:1/none/none:1"}, "40030"),
         ({"cluster": "mars"}, "30001"),
-        ({"labels": {"a": "b"}}, "100000"),
         ({"cpu": 1}, "30010"),
     ],
 )
