@@ -38,7 +38,7 @@ def test_an_admin_sees_all_of_a_running_job_notes_things_and_cleans_it_by_force(
     status, whole = _curl(site, "GET", f"/admin/jobs/{job_id}")
     assert status == 200
     (submission,) = whole["submissions"]
-    assert (submission["count"], submission["state"]) == (1, "submitted")
+    assert (submission["containers"], submission["state"]) == ([0], "submitted")
     assert [submission["slurm_job_id"]] == whole["slurm_jobs"]
     token = site.run("cat", f"/scratch/cts/jobs/{job_id}/job.json", user="root").stdout
     assert json.loads(token)["token"] not in json.dumps(whole)

@@ -37,7 +37,17 @@ def test_a_job_that_is_tried_out_is_shown_as_it_would_run_and_leaves_nothing(
     ]
     (script,) = found["scripts"]
     assert "#SBATCH --array=0-1\n" in script
-    argv = ("--image", job["image"], "--input", A, "--output", job["output_dir"], "--test-only")
+    argv = (
+        "--site",
+        "dev",
+        "--image",
+        job["image"],
+        "--input",
+        A,
+        "--output",
+        job["output_dir"],
+        "--test-only",
+    )
     assert "nothing was submitted" in site.run("ctsbatch", *argv).stdout
     listed = json.loads(site.run("cts", "jobs", "--limit", "1000", "--json").stdout)
     assert f"{job['output_dir']}/" not in {row["job_input"]["output_dir"] for row in listed}
@@ -75,4 +85,5 @@ def test_a_prefix_that_cannot_be_listed_or_holds_nothing_is_refused(
     asked = document(Rule({"input_dirs": dirs}, appcode, (), said, ("input_files",)))
     (answer,) = post(site, [asked | {"image": site.image("given")}], "?dry_run=true")
     assert answer["error"]["appcode"] == appcode, answer
-    assert said in answer["error"]["message"]
+    details = answer["error"].get("request_validation_detail", [])
+    assert said in " ".join([answer["error"]["message"], *(row["msg"] for row in details)])

@@ -162,7 +162,7 @@ def test_what_is_staged_is_there_when_a_job_wants_it(site: DevCluster) -> None:
     said = admin(site, "approve", name, "--stage").stdout
     assert "staged at dev (created)" in said
     site.until(lambda: shown(site, name)["statuses"][0]["state"] == "complete")
-    (at,) = shown(site, name)["statuses"]
+    at = shown(site, name)["statuses"][0]
     staging = site.job(at["job_id"], user="ada")
     assert (staging["user"], staging["state"]) == ("(images)", "complete")
     assert len(staging["slurm_jobs"]) == 1

@@ -94,7 +94,8 @@ def test_nothing_that_the_schema_allows_makes_a_5xx_or_an_answer_outside_it(
             *("--url", remote.url, "--tls-verify", str(remote.ca), side, "^/admin/"),
             *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing"),
             *("--max-examples", "4", "--seed", "1", "--generation-database", "none", "--no-shrink"),
-            *("--continue-on-failure", "--no-color", "--workers", "2", "--request-timeout", "60"),
+            # One worker: the parser of Python before 3.11.9 miscounts its depth under two threads (gh-106905).
+            *("--continue-on-failure", "--no-color", "--workers", "1", "--request-timeout", "60"),
         ],
         cwd=tmp_path,
         capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +24,14 @@ def _inputs(site: DevCluster, count: int) -> list[str]:
     )
     site.run("sh", "-c", script, "sh", str(count), folder)
     return [f"{folder}/{n:02}.txt" for n in range(1, count + 1)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _on(site: DevCluster) -> Iterator[None]:
+    """The site `packed`, on for the time of these tests."""
+    site.run("cts", "admin", "site", "on", "packed", user="ada")
+    yield
+    site.run("cts", "admin", "site", "off", "packed", "--reason", "it is for tests", user="ada")
 
 
 def _submit(site: DevCluster, image: str, **fields: Any) -> str:
