@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway import wire
-from gateway.errors import GatewayError
 from gateway.images.service import ImageRegistry, Notes
 from gateway.images.staging import ImageStaging
 from gateway.images.views import views
-from gateway.jobs.audit import audit
+from gateway.jobs.audit import audited
 from gateway.jobs.caller import Caller
 from gateway.refdata.registry import RefdataRegistry
 from gateway.store.db import Database
@@ -89,14 +88,6 @@ class ImageService:
 
     @contextmanager
     def _audited(self, caller: Caller, action: str, target: str) -> Iterator[None]:
-        result = "failed"
-        try:
+        with audited(self._db, caller, action, target):
             yield
-            result = "ok"
-        except GatewayError as exc:
-            result = exc.message
-            raise
-        finally:
-            with self._db.write() as session:
-                audit(session, caller, action, target, result)
         self._wake()

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway import wire
-from gateway.errors import GatewayError
-from gateway.jobs.audit import audit
+from gateway.jobs.audit import audited
 from gateway.jobs.caller import Caller
 from gateway.refdata.registry import RefdataRegistry
 from gateway.refdata.views import views
@@ -63,14 +62,6 @@ class RefdataService:
 
     @contextmanager
     def _audited(self, caller: Caller, action: str, target: str) -> Iterator[None]:
-        result = "failed"
-        try:
+        with audited(self._db, caller, action, target):
             yield
-            result = "ok"
-        except GatewayError as exc:
-            result = exc.message
-            raise
-        finally:
-            with self._db.write() as session:
-                audit(session, caller, action, target, result)
         self._wake()

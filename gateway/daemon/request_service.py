@@ -6,8 +6,7 @@ An approval is the admin's own, by the services that admins use without a reques
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Literal, NoReturn
 
 from sqlmodel import Session
@@ -17,7 +16,7 @@ from gateway.config import PathRule
 from gateway.errors import AppCode, GatewayError
 from gateway.images.names import parse_image
 from gateway.jobs import access
-from gateway.jobs.audit import audit
+from gateway.jobs.audit import audit, audited
 from gateway.jobs.caller import Caller
 from gateway.jobs.services import ImageService, RefdataService
 from gateway.refdata.archives import kind_of
@@ -162,7 +161,7 @@ class RequestService:
         GatewayError
             NOT_FOUND; ILLEGAL_PARAMETER for one that is answered; and what the approval itself raises: then it stays pending.
         """
-        with self._audited(caller, "request.approve", request_id):
+        with audited(self._db, caller, "request.approve", request_id):
             with self._db.read() as session:
                 row = _pending(session, request_id)
             try:
@@ -208,7 +207,7 @@ class RequestService:
         GatewayError
             NOT_FOUND; ILLEGAL_PARAMETER for one that is answered.
         """
-        with self._audited(caller, "request.decline", request_id):
+        with audited(self._db, caller, "request.decline", request_id):
             with self._db.read() as session:
                 row = _pending(session, request_id)
             return self._answer(caller, row, "declined", reason, None)
@@ -224,19 +223,6 @@ class RequestService:
                 session.add(each)
             found = _get(session, str(row.id))
         return _view(found)
-
-    @contextmanager
-    def _audited(self, caller: Caller, action: str, target: str) -> Iterator[None]:
-        result = "failed"
-        try:
-            yield
-            result = "ok"
-        except GatewayError as exc:
-            result = exc.message
-            raise
-        finally:
-            with self._db.write() as session:
-                audit(session, caller, action, target, result)
 
 
 def _get(session: Session, text: str) -> Request:

@@ -17,7 +17,7 @@ from gateway.jobs.caller import Caller
 from gateway.jobs.fingerprint import fingerprints
 from gateway.jobs.idempotency import Once, digest_of
 from gateway.jobs.listing import list_dirs
-from gateway.jobs.model import JobInput, check_site, parse_job_input, refuse_unsupported
+from gateway.jobs.model import JobInput, check_site, parse_job_input
 from gateway.jobs.mounts import refdata_mount_point
 from gateway.jobs.parts import InputFile as AskedFile
 from gateway.jobs.plan import Plan, make_plan
@@ -105,7 +105,6 @@ class Admission:
             )
         with self._db.read() as session:
             require_active(session, asked.cluster, site)
-        refuse_unsupported(asked)
         check_site(asked, asked.cluster, site)
         choice = choose(asked, caller, asked.cluster, site)
         with self._db.read() as session:

@@ -1,4 +1,4 @@
-"""What a site allows a job, and what of the protocol is run at present.
+"""What a site allows a job.
 
 A request that gets here is well-formed; `gateway.jobs.model` has seen to that.
 """
@@ -13,9 +13,6 @@ from gateway.jobs.quantities import format_bytes, iso_duration
 
 if TYPE_CHECKING:
     from gateway.jobs.model import JobInput
-
-# Fields that are checked but not run yet, and what does the work until then.
-_NOT_YET: dict[str, str] = {}
 
 
 def usable_memory(site: SiteSection) -> int:
@@ -76,22 +73,3 @@ def check_site(job: JobInput, site_name: str, site: SiteSection) -> None:
             f"{site_name} allows {site.max_cpu_hours:.6g} a job; ask for less of one of them, or "
             "submit several jobs.",
         )
-
-
-def refuse_unsupported(job: JobInput) -> None:
-    """Refuse what the protocol has and the gateway cannot run yet.
-
-    Raises
-    ------
-    GatewayError
-        UNSUPPORTED, with the field and what works in its place.
-    """
-    for field, instead in _NOT_YET.items():
-        if getattr(job, field):
-            _unsupported(field, instead)
-
-
-def _unsupported(field: str, instead: str) -> None:
-    raise GatewayError(
-        AppCode.UNSUPPORTED, f"{field} is not supported by this gateway yet; {instead}."
-    )

@@ -1,6 +1,6 @@
 """What a user asks for when submitting a job: the body of POST /jobs, checked once, here.
 
-What a site allows and what is run at present is in `gateway.jobs.limits`; where files land in
+What a site allows is in `gateway.jobs.limits`; where files land in
 `gateway.jobs.layout`; argument lists in `gateway.jobs.args`.
 """
 
@@ -48,7 +48,7 @@ from gateway.jobs.fields import (
     check_text,
     error_at,
 )
-from gateway.jobs.limits import check_site, refuse_unsupported
+from gateway.jobs.limits import check_site
 from gateway.jobs.params import (
     MAX_ARGS,
     TAG_OBJECT,
@@ -87,7 +87,6 @@ __all__ = [
     "check_site",
     "load_json",
     "parse_job_input",
-    "refuse_unsupported",
     "validation_details",
 ]
 

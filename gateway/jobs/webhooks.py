@@ -13,7 +13,7 @@ from sqlmodel import Session
 from gateway import wire
 from gateway.config import WebhooksSection
 from gateway.errors import AppCode, GatewayError
-from gateway.jobs.audit import audit
+from gateway.jobs.audit import audit, audited
 from gateway.jobs.caller import Caller
 from gateway.jobs.hook_secrets import key_of, new_secret
 from gateway.jobs.hook_urls import target_of
@@ -66,21 +66,13 @@ class Webhooks:
         GatewayError
             ILLEGAL_PARAMETER for a URL, a state or a secret that will not do; RESOURCE_UNAVAILABLE past `per_user`.
         """
-        result = "failed"
-        try:
+        with audited(self._db, caller, "webhook.add", url):
             target_of(url, self._section.allow_hosts, allow_http=self._section.allow_http)
             for word in states:
                 phases_named(word)
             if secret is not None:
                 key_of(secret)
             row = self._added(caller, url, states, containers, secret or new_secret())
-            result = "ok"
-        except GatewayError as exc:
-            result = exc.message
-            raise
-        finally:
-            with self._db.write() as session:
-                audit(session, caller, "webhook.add", url, result)
         return wire.NewWebhook(**view(row).model_dump(), secret=row.secret or "")
 
     def _added(
