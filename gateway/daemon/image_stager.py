@@ -6,13 +6,12 @@ else in it: it converts the image, under the lock by which jobs do (docs/node-pr
 
 from __future__ import annotations
 
-import secrets
-
 import structlog
 from sqlmodel import Session
 
 from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
+from gateway.daemon.staging import add_job, error_of
 from gateway.errors import GatewayError, SiteError
 from gateway.images.service import ImageRegistry, Variant
 from gateway.images.views import pinned
@@ -21,7 +20,7 @@ from gateway.jobs.states import Phase
 from gateway.store import images as store
 from gateway.store import jobs
 from gateway.store.db import Database
-from gateway.store.tables import Container, Image, ImageSite, Job, Transition
+from gateway.store.tables import Container, Image, ImageSite
 
 log = structlog.get_logger()
 USER = "(images)"  # of the jobs that stage: no name that anybody can have
@@ -81,42 +80,18 @@ class ImageStager:
         self._site.poll_wake.set()
 
     def _add_job(self, session: Session, image: Image, variant: Variant) -> int:
-        section, now = self._site.section, jobs.now()
-        phase = str(Phase.CREATED)
-        job = Job(
+        return add_job(
+            session,
+            self._site,
             user=USER,
             name=f"image-{image.id}",
-            site=self._site.name,
-            phase=phase,
-            created=now,
-            updated=now,
-            job_input={
-                "cluster": self._site.name,
+            asked={
                 "image": f"{image.name}@{image.digest}",
                 "input_files": [],
-                "params": {
-                    "input_mount_point": "/input_files",
-                    "output_mount_point": "/output_files",
-                },
-                "allow_empty_output": True,
                 "staging": {"kind": "image"},
             },
             image=pinned(image, variant),
-            token=secrets.token_hex(32),
-            num_containers=1,
-            cpus=1,
-            memory=section.refdata_memory,
-            runtime=section.refdata_minutes * 60,
-            input_file_count=0,
-            input_bytes=0,
-            output_dir="",
         )
-        session.add(job)
-        session.flush()
-        number = job.id or 0
-        session.add(Transition(job_id=number, phase=phase, time=now))
-        session.add(Container(job_id=number, index=0, phase=phase, args=[], environment={}))
-        return number
 
     def _follow(self, row: ImageSite) -> None:
         """Take over what the job has come to."""
@@ -130,7 +105,7 @@ class ImageStager:
         if phase is Phase.COMPLETE:
             self._move(row, "complete", None)
         elif phase.terminal:
-            self._move(row, "error", _error_of(job, container))
+            self._move(row, "error", error_of(job, container))
         elif container.slurm_job_id is not None and row.state == "created":
             self._move(row, "download_submitted", None)
 
@@ -141,10 +116,3 @@ class ImageStager:
                 return
             store.move(session, stored, state, error)
         log.info("images.moved", image=row.image_id, site=row.site, state=state, error=error)
-
-
-def _error_of(job: Job, container: Container) -> str:
-    if Phase.of(job.phase) is Phase.CANCELED:
-        return f"its staging (job {job.id}) was canceled by {job.cancel_by}"
-    said = (container.error or job.error or "it failed").removeprefix("failed: ")
-    return f"its staging (job {job.id}) failed: {said}"

@@ -6,13 +6,12 @@ granted, polled, cancelled and accounted for by the same loops. Only the agent d
 
 from __future__ import annotations
 
-import secrets
-
 import structlog
 from sqlmodel import Session
 
 from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
+from gateway.daemon.staging import add_job, error_of
 from gateway.errors import SiteError
 from gateway.jobs.sites import why_inactive
 from gateway.jobs.states import Phase
@@ -20,7 +19,7 @@ from gateway.refdata.archives import directory_name, file_name, kind_of
 from gateway.store import jobs
 from gateway.store import refdata as store
 from gateway.store.db import Database
-from gateway.store.tables import Container, InputFile, Job, Refdata, RefdataSite, Transition
+from gateway.store.tables import Container, InputFile, Refdata, RefdataSite
 
 log = structlog.get_logger()
 USER = "(refdata)"  # of the jobs that stage: no name that anybody can have
@@ -93,27 +92,18 @@ class Stager:
         self._site.poll_wake.set()
 
     def _add_job(self, session: Session, data: Refdata) -> int:
-        section, now = self._site.section, jobs.now()
+        section = self._site.section
         kind = kind_of(data.key, unpack=data.unpack)
-        whole = file_name(data.key, kind)
-        job = Job(
+        return add_job(
+            session,
+            self._site,
             user=USER,
             name=f"refdata-{data.id}",
-            site=self._site.name,
-            phase=str(Phase.CREATED),
-            created=now,
-            updated=now,
-            job_input={
-                "cluster": self._site.name,
+            asked={
                 "input_files": [f"{data.bucket}/{data.key}"],
-                "params": {
-                    "input_mount_point": "/input_files",
-                    "output_mount_point": "/output_files",
-                },
-                "allow_empty_output": True,
                 "staging": {
                     "kind": kind,
-                    "file_name": whole,
+                    "file_name": file_name(data.key, kind),
                     "name": directory_name(data),
                     "max_bytes": section.refdata_max_size,
                     "max_files": section.refdata_max_files,
@@ -129,28 +119,8 @@ class Stager:
                 "registered_by": data.registered_by,
                 "registered_on": data.registered_on.isoformat(),
             },
-            token=secrets.token_hex(32),
-            num_containers=1,
-            cpus=1,
-            memory=section.refdata_memory,
-            runtime=section.refdata_minutes * 60,
-            partition=section.partition,
-            qos=section.qos,
-            account=section.account or next(iter(section.accounts), None),
-            input_file_count=1,
-            input_bytes=data.size,
-            output_dir="",
-        )
-        session.add(job)
-        session.flush()
-        number = job.id or 0
-        session.add(Transition(job_id=number, phase=str(Phase.CREATED), time=now))
-        session.add(
-            Container(job_id=number, index=0, phase=str(Phase.CREATED), args=[], environment={})
-        )
-        session.add(
-            InputFile(
-                job_id=number,
+            archive=InputFile(
+                job_id=0,  # that of the job, which has none yet
                 container=0,
                 position=0,
                 bucket=data.bucket,
@@ -161,9 +131,8 @@ class Stager:
                 part_sizes=data.part_sizes,
                 crc64nvme=data.crc64nvme,
                 check_crc64nvme=data.check_crc64nvme,
-            )
+            ),
         )
-        return number
 
     def _follow(self, row: RefdataSite, data: Refdata) -> None:
         """Take over what the job has come to."""
@@ -185,7 +154,7 @@ class Stager:
             # What a job that was killed has left: nothing of it is of use to the next.
             left = [f"{self._site.refdata_dir}/.{name}.tmp", f"{inside}/in", f"{inside}/.part"]
             self._site.hands.remove(left)
-            self._move(row, "error", _error_of(job, container))
+            self._move(row, "error", error_of(job, container))
 
     def _move(
         self, row: RefdataSite, state: str, error: str | None, size: int | None = None
@@ -199,10 +168,3 @@ class Stager:
         log.info("refdata.moved", refdata=row.refdata_id, site=row.site, state=state, error=error)
         if state != "download_submitted":
             self._site.submit_wake.set()  # jobs that wait for it go on, or learn why not
-
-
-def _error_of(job: Job, container: Container) -> str:
-    if Phase.of(job.phase) is Phase.CANCELED:
-        return f"its staging (job {job.id}) was canceled by {job.cancel_by}"
-    said = (container.error or job.error or "it failed").removeprefix("failed: ")
-    return f"its staging (job {job.id}) failed: {said}"

@@ -175,3 +175,12 @@ def test_what_nobody_can_run_is_an_error_of_its_site_and_no_bug(shelf: Shelf) ->
     shelf.stager.tick()
     assert shelf.at().state == "error"
     assert "has nothing for linux/amd64" in (shelf.at().error or "")
+
+
+def test_its_job_is_on_the_first_account_of_a_site_that_has_none_of_its_own(shelf: Shelf) -> None:
+    offered = {"account": None, "accounts": {"lab": (), "other": ()}, "qos": "regular"}
+    shelf.world.site.section = shelf.world.site.section.model_copy(update=offered)
+    shelf.service.stage(ADA, NAME, [])
+    shelf.submit()
+    (job,) = shelf.jobs()
+    assert (job.account, job.qos) == ("lab", "regular")

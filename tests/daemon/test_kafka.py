@@ -137,10 +137,10 @@ def test_events_arrive_in_order_by_job_in_the_form_of_the_cdm_task_service(broke
 def test_a_broker_that_is_away_takes_none_and_those_that_it_did_not_take_come_when_it_is_back(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_module, "_SECONDS", 1.0)
     road = Kafka(section(broker))
     assert road.send([event(1)], lambda: True).done == 1
     broker.stop()
+    monkeypatch.setattr(kafka_module, "_SECONDS", 1.0)
     outcome = road.send([event(2), event(3)], lambda: True)
     assert outcome.done == 0
     assert (outcome.error or "").startswith("Kafka does not take events")
