@@ -1,4 +1,4 @@
-"""Slurm through its commands (sbatch, squeue, sacct, scancel, scontrol) by a site's hands."""
+"""Slurm through its commands (sbatch, squeue, sacct, scancel, scontrol, sinfo) by a site's hands."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gateway.slurm.answers import Answer, read_answer
 from gateway.slurm.hands import CommandResult, Hands
 from gateway.slurm.protocol import (
     Limits,
+    Partition,
     Shown,
     SubmitLaterError,
     SubmitRefusedError,
@@ -111,6 +112,11 @@ class CliBackend:
     def limits(self) -> Limits:
         """See `SlurmBackend.limits`."""
         return parsing.parse_config(self._ask("scontrol", "show", "config"))
+
+    def partitions(self) -> list[Partition]:
+        """See `SlurmBackend.partitions`."""
+        text = self._ask("sinfo", "--noheader", f"--format={parsing.SINFO_FORMAT}")
+        return parsing.parse_sinfo(text)
 
     def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
         """See `SlurmBackend.show`."""

@@ -1,4 +1,4 @@
-"""Reading the machine formats of squeue, sacct and scontrol. Pure functions; fields are chosen by us.
+"""Reading the machine formats of squeue, sacct, scontrol and sinfo. Pure functions; fields are chosen by us.
 
 No text makes them raise: a line of another form is left out, a value that cannot be read counts as missing.
 """
@@ -9,11 +9,13 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from gateway.slurm.protocol import Limits, StepRecord, TaskRecord, TaskState
+from gateway.slurm.protocol import Limits, Partition, StepRecord, TaskRecord, TaskState
 
 # Free text comes last, so that a | in it does no harm.
 SQUEUE_FORMAT = "%A|%F|%K|%T|%N|%Q|%S|%r|%k"
 _SQUEUE_FIELDS = 9
+SINFO_FORMAT = "%R|%P|%a|%l|%D"
+_SINFO_FIELDS = 5
 SACCT_FIELDS = (
     "JobID",
     "State",
@@ -38,6 +40,7 @@ _CPU = re.compile(
     r"(?:(?:([0-9]{1,9})-)?([0-9]{1,9}):)?([0-9]{1,9}):([0-9]{1,9})(\.[0-9]{1,9})?", re.ASCII
 )
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMGTP]?)", re.ASCII)
+_AVAILABLE = {"inact": "INACTIVE"}  # the one that sinfo cuts short
 _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 # No site has larger arrays (MaxArraySize is 4,000,001 at most, 1,001 by default).
@@ -154,8 +157,29 @@ def parse_config(text: str) -> Limits:
     return Limits(max(1, size), values.get("SLURM_VERSION", "unknown"))
 
 
+def parse_sinfo(text: str) -> list[Partition]:
+    """Read lines of `SINFO_FORMAT`, a partition each; only that which is the default has another form of its name (`*`)."""
+    found = []
+    for line in text.split("\n"):
+        fields = [value.strip() for value in line.split("|")]
+        if len(fields) != _SINFO_FIELDS or not fields[0]:
+            continue
+        name, starred, state, longest, nodes = fields
+        limited = _CPU.fullmatch(longest) is not None
+        found.append(
+            Partition(
+                name,
+                _AVAILABLE.get(state, state.upper()),
+                int(cpu_seconds(longest)) // 60 if limited else None,
+                _whole(nodes),
+                starred != name,
+            )
+        )
+    return found
+
+
 def cpu_seconds(text: str) -> float:
-    """Read sacct's CPU time, `[[DD-]HH:]MM:SS[.mmm]`, as seconds; 0 where there is none."""
+    """Read a time as sacct and sinfo write it, `[[DD-]HH:]MM:SS[.mmm]`, as seconds; 0 where there is none."""
     match = _CPU.fullmatch(text.strip())
     if match is None:
         return 0.0

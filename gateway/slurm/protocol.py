@@ -78,6 +78,17 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Partition:
+    """A partition as Slurm has it now: `state` is UP, DOWN, DRAIN or INACTIVE; `max_minutes` of a job, None without a limit."""
+
+    name: str
+    state: str
+    max_minutes: int | None
+    nodes: int
+    default: bool
+
+
+@dataclass(frozen=True)
 class Shown:
     """What Slurm says of some jobs, as it says it: documents of its controller and of its accounting, or why there is none."""
 
@@ -107,7 +118,10 @@ class SlurmBackend(Protocol):
         """End those jobs (`77`) or array tasks (`77_3`); what has ended already is no error."""
 
     def limits(self) -> Limits:
-        """Look Slurm's limits up."""
+        """Look Slurm's limits up; also what is asked to see whether slurmctld answers."""
+
+    def partitions(self) -> list[Partition]:
+        """Return the partitions that the user of the jobs may see, as they are now."""
 
     def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
         """Return all that Slurm says of jobs (`77`) or array tasks (`77_3`), within `timeout` seconds for each question.

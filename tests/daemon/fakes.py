@@ -14,6 +14,7 @@ from gateway.errors import SiteError
 from gateway.s3.client import ObjectInfo, ObjectStore
 from gateway.slurm.protocol import (
     Limits,
+    Partition,
     Shown,
     StepRecord,
     TaskRecord,
@@ -100,6 +101,11 @@ class FakeSlurm:
         """See `SlurmBackend.limits`."""
         self._called("limits")
         return Limits(self.max_array_size, "24.11.1")
+
+    def partitions(self) -> list[Partition]:
+        """See `SlurmBackend.partitions`."""
+        self._called("partitions")
+        return [Partition("regular", "UP", 2880, 4, True)]
 
     def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
         """See `SlurmBackend.show`."""

@@ -101,6 +101,7 @@ def test_the_accounting_is_asked_in_utc_and_by_options_that_every_slurm_has() ->
         (lambda s: s.queue(), "squeue"),
         (lambda s: s.accounting(datetime(2026, 11, 24, tzinfo=UTC)), "sacct"),
         (lambda s: s.limits(), "scontrol"),
+        (lambda s: s.partitions(), "sinfo"),
     ],
 )
 def test_a_question_without_an_answer_is_no_news(ask, command) -> None:  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""What squeue, sacct and scontrol print is read as Slurm means it, and nothing that they print raises.
+"""What squeue, sacct, scontrol and sinfo print is read as Slurm means it, and nothing that they print raises.
 
 `recorded/` holds their output on a live Slurm 26.05, in the formats that the gateway asks for. The other lines are in the
 manner of 22.05 and 24.11.
@@ -20,9 +20,10 @@ from gateway.slurm.parsing import (
     memory_bytes,
     parse_config,
     parse_sacct,
+    parse_sinfo,
     parse_squeue,
 )
-from gateway.slurm.protocol import TaskRecord, TaskState
+from gateway.slurm.protocol import Partition, TaskRecord, TaskState
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -269,6 +270,23 @@ def test_a_limit_that_is_not_shown_is_slurms_default(text: str, size: int) -> No
 @given(st.text() | st.builds("MaxArraySize = {}".format, st.text()))
 def test_no_configuration_makes_it_raise(text: str) -> None:
     assert parse_config(text).max_array_size >= 1
+
+
+def test_the_partitions_of_a_live_slurm_are_read() -> None:
+    assert parse_sinfo(recorded("sinfo-26.05.txt")) == [
+        Partition("regular", "UP", 2880, 4, True),
+        Partition("debug", "UP", 30, 1, False),
+        Partition("pDOWN", "DOWN", 90, 2, False),
+        Partition("pDRAIN", "DRAIN", 90, 2, False),
+        Partition("pINACTIVE", "INACTIVE", 90, 2, False),
+        Partition("endless", "UP", None, 4, False),
+    ]
+    assert parse_sinfo("a|a|inact|n/a|x\n")[0] == Partition("a", "INACTIVE", None, 0, False)
+
+
+@given(st.text() | st.builds("{0}|{0}*|up|{1}|{1}\n".format, st.text(), st.text()))
+def test_no_partitions_make_it_raise(text: str) -> None:
+    assert all(each.nodes >= 0 for each in parse_sinfo(text))
 
 
 def test_the_free_text_is_the_last_field() -> None:

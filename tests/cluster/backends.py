@@ -1,0 +1,107 @@
+"""The roads to Slurm that the contract suite goes: a name each, and how to get a backend and hands on the dev cluster.
+
+A road is used from here, outside of the cluster: loopback is shared, and `deploy/devcluster exec` starts what has to run
+inside. Another road is one more function, and one more row of `ROADS`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
+
+from gateway.slurm.cli import CliBackend
+from gateway.slurm.hands import Hands
+from gateway.slurm.helper import HelperHands
+from gateway.slurm.protocol import SlurmBackend
+from gateway.slurm.render import ScriptValues, render
+from tests.conftest import CHECKOUT, DevCluster
+
+USER = "ctsjob"
+
+# In place of the node agent: a task does what the job's file says of its number.
+_AGENT = b"""\
+import json, os, subprocess, sys, time
+what = json.load(open(sys.argv[2]))[int(os.environ["SLURM_ARRAY_TASK_ID"])]
+if what == "sleep":
+    time.sleep(600)
+sys.exit(subprocess.call(["srun", "--job-name=run", "--ntasks=1", "/bin/sh", "-c", f"exit {what}"]))
+"""
+
+
+@dataclass(frozen=True)
+class Road:
+    """A backend, and hands at a work directory of its own that the nodes see, both of the user of the jobs."""
+
+    site: DevCluster
+    backend: SlurmBackend
+    hands: Hands
+    work: str
+
+    def submit(self, tag: str, *tasks: int | str, **values: str) -> str:
+        """Submit a script as the gateway renders it: each task exits with its number, or sleeps; returns Slurm's id."""
+        return self.backend.submit(self.write(tag, *tasks, **values))
+
+    def write(self, tag: str, *tasks: int | str, **values: str) -> str:
+        """Write such a script, and return its path. The tag is its comment and, with dashes, its name."""
+        folder = f"{self.work}/{tag.replace(':', '-')}"
+        plain = ScriptValues(
+            job_name=tag.replace(":", "-"),
+            comment=tag,
+            job_dir=folder,
+            tasks=len(tasks),
+            per_task=1,
+            cpus=1,
+            memory_mb=50,
+            minutes=10,
+            signal_seconds=60,
+            partition="regular",
+            account="dev",
+            qos=None,
+            python="/usr/bin/python3",
+            agent=f"{self.work}/agent.py",
+            job_file=f"{folder}/job.json",
+            number=0,
+        )
+        script = render("generic", replace(plain, **values))  # type: ignore[arg-type]
+        listed = ", ".join(f'"{task}"' for task in tasks)
+        self.hands.write_files(
+            [
+                (f"{self.work}/agent.py", _AGENT),
+                (f"{folder}/job.json", f"[{listed}]".encode()),
+                (f"{folder}/script.sbatch", script.encode("ascii")),
+            ]
+        )
+        return f"{folder}/script.sbatch"
+
+
+def new_tag() -> str:
+    """Make a tag that no other job has."""
+    return f"cts:contract:{uuid.uuid4().hex[:12]}"
+
+
+@contextmanager
+def cli(site: DevCluster, work: str) -> Iterator[Road]:
+    """Slurm's commands, by a helper in the cluster."""
+    enter = [str(CHECKOUT / "deploy/devcluster"), *site.options, "exec", "--user", USER, "--"]
+    with closing(HelperHands([*enter, "/opt/cts/bin/cts-helper"], work)) as hands:
+        yield Road(site, CliBackend(hands, None, USER, 60), hands, work)
+
+
+ROADS: dict[str, Callable[[DevCluster, str], AbstractContextManager[Road]]] = {
+    "cli": cli,
+}
+
+
+@contextmanager
+def road_to(site: DevCluster, name: str) -> Iterator[Road]:
+    """Open one of the roads, with a work directory that is there for its time."""
+    work = f"/scratch/contract-{name}-{uuid.uuid4().hex[:8]}"
+    owner = ("-o", USER, "-g", USER, "-m", "700")
+    site.run("install", "-d", *owner, work, user="root")
+    try:
+        with ROADS[name](site, work) as road:
+            yield road
+    finally:
+        site.run("rm", "-rf", work, user="root")
