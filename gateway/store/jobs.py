@@ -68,6 +68,9 @@ def explain(session: Session, job_ids: Iterable[int], reason: str | None) -> Non
 
 def hold_back(session: Session, site: str, reason: str) -> None:
     """Say of the jobs of a site that Slurm has not got yet, whole or in part, why they are not submitted."""
+    waiting = exists(
+        select(Container.index).where(Container.job_id == Job.id, Container.phase == "created")
+    )
     prepared = exists(
         select(Submission.id).where(Submission.job_id == Job.id, Submission.state == "prepared")
     )
@@ -75,7 +78,7 @@ def hold_back(session: Session, site: str, reason: str) -> None:
         update(Job)
         .where(
             *_open(site),
-            or_(Job.phase == "created", prepared),
+            or_(waiting, prepared),
             col(Job.cancel_by).is_(None),
             col(Job.reason).is_distinct_from(reason),
         )

@@ -7,15 +7,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import DevCluster
+from tests.faults.slurm import left_in_slurm
 
 pytestmark = pytest.mark.cluster
 READS = [f"sample-data/reads/sample-{n}.txt" for n in range(1, 9)]
-
-
-def _left(site: DevCluster, job_id: str) -> list[str]:
-    """What squeue still has of a job."""
-    text = site.run("squeue", "-h", "-t", "PD,R,CG,S,CF", "-o", "%j", user="root").stdout
-    return [name for name in text.split() if name.startswith(f"cts-{job_id}-")]
 
 
 def test_a_container_that_fails_is_retried_alone_and_an_admin_restarts_what_is_missing(
@@ -80,7 +75,7 @@ def test_cancel_in_each_state_leaves_nothing_in_slurm_and_says_who_did_it(
     ):
         job = site.finish(job_id)
         assert job["state"] == "canceled", job
-        assert _left(site, job_id) == []
+        assert left_in_slurm(site, job_id) == []
         assert job["cancel_by"] == who.rpartition(" ")[2]
         assert f"canceled by {who}" in [row["detail"] for row in job["transition_times"]]
         assert site.run("cts", "cancel", job_id).returncode == 0

@@ -175,14 +175,17 @@ def test_a_killed_staging_job_publishes_nothing_and_a_job_waits_until_it_is_reco
 ) -> None:
     data = _register(site, "many")
     image = data.image()
-    job_id = site.submit(
-        image=image, params=_script("ls /refdata/many | wc -l > /output_files/count")
-    )
+    params = _script("ls /refdata/many | wc -l > /output_files/count")
+    job_id = site.submit(image=image, params=params)
+    unwanted = site.submit(image=image, params=params)
     site.until(lambda: len(data.on_disk()) == 1)
     assert data.on_disk()[0].endswith(".tmp")
     waits = site.job(job_id)
     assert waits["state"] == "created"
     assert waits["reason"].startswith(f"waits for reference data {data.id}, which is being staged")
+    site.run("cts", "cancel", unwanted)
+    job = site.finish(unwanted)
+    assert (job["state"], job["cancel_by"], job["slurm_jobs"]) == ("canceled", "alice", [])
     (slurm,) = site.job(data.at()["job_id"], user="ada")["slurm_jobs"]
     site.run("scancel", "--signal=KILL", "--full", slurm, user="root")
     failed = data.until("error")

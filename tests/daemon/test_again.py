@@ -11,6 +11,7 @@ import pytest
 
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.restarts import Restarts
+from gateway.jobs.sites import Sites
 from tests.daemon.test_exactly_once import Killed, Mortal
 from tests.daemon.world import ADA, World
 
@@ -222,3 +223,16 @@ def test_an_upload_of_a_job_that_has_nothing_kept_is_refused_with_the_reason(wor
     world.change(world.job(number), cleaned=True)
     with pytest.raises(GatewayError, match="were removed"):
         _admin(world).upload(ADA, number)
+
+
+def test_a_retry_that_waits_for_its_site_says_so(world: World) -> None:
+    number, slurm = world.submit(retries=1)
+    _fail(world, number, slurm)
+    world.settle()
+    sites = Sites(world.database, {"dev": world.site.section}, lambda _: None, lambda _: None)
+    sites.switch(ADA, "dev", active=False, reason="maintenance until noon")
+    world.submitter.tick()
+    assert world.job(number).reason == "the site dev takes no jobs now: maintenance until noon"
+    sites.switch(ADA, "dev", active=True)
+    world.submitter.tick()
+    assert [row.state for row in world.submissions(number)] == ["submitted", "submitted"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.conftest import DevCluster
+from tests.faults.slurm import left_in_slurm
 
 READS = [f"sample-data/reads/sample-{n}.txt" for n in range(2, 8)]
 
@@ -86,6 +87,34 @@ def test_outputs_that_cannot_be_verified_now_keep_the_job_waiting_with_the_reaso
     job = site.finish(job_id)
     assert job["state"] == "complete", job["error"]
     assert _copied(site, job)
+
+
+def test_outputs_that_an_end_in_slurm_kept_back_are_uploaded_when_an_admin_says_so(
+    site: DevCluster,
+) -> None:
+    job_id = site.submit(image=site.image("sleep"), input_files=READS, params={"args": ["2"]})
+    site.until(lambda: site.job(job_id)["phase"] == "run")
+    site.tool("kill", "rgw")
+    site.until(lambda: site.job(job_id)["phase"] == "stage-out")
+    (slurm,) = site.job(job_id)["slurm_jobs"]
+    site.run("scancel", slurm, user="root")
+    site.until(lambda: left_in_slurm(site, job_id) == [])
+    site.tool("start", "rgw")
+    job = site.finish(job_id)
+    assert job["state"] == "error"
+    assert "by root" in job["error"]
+    assert site.containers(job_id)[0]["exit_code"] == 0
+    assert site.objects(job["job_input"]["output_dir"]) == {}
+    site.run("cts", "admin", "job", "upload", job_id, user="ada")
+    job = site.finish(job_id)
+    assert job["state"] == "complete", job["error"]
+    assert job["output_file_count"] == len(READS)
+    assert _copied(site, job)
+    notes = [row["detail"] for row in job["transition_times"]]
+    assert "upload retried by ada: 1 container" in notes
+    steps = site.run("sacct", "-n", "-P", "-j", job["slurm_jobs"][1], "-o", "JobName", user="root")
+    assert "stage-out" in steps.stdout.split()
+    assert "run" not in steps.stdout.split()
 
 
 def _node_log(site: DevCluster, job_id: str) -> str:
