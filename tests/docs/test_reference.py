@@ -300,6 +300,13 @@ def test_the_page_of_the_python_client_has_every_call_with_its_parameters() -> N
             assert set(parameters) - names <= {"self", "user", "everyone"}, name
 
 
+def test_every_call_of_the_python_client_stands_in_an_example_that_runs() -> None:
+    blocks = [b.text for b in Page.read("docs/client.md").blocks() if b.language == "python"]
+    shown = set(re.findall(r"\.(\w+)\(", "\n".join(blocks)))
+    calls = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if name[0] != "_"}
+    assert calls - shown == set()
+
+
 def test_the_page_of_states_has_every_phase_state_and_state_of_slurm() -> None:
     page = Page.read("docs/states.md")
     rows = re.findall(r"^\| (\S+) \| (\S+) \|", page.prose(), re.MULTILINE)
