@@ -17,6 +17,7 @@ lint: venv
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/vermin -q -t=3.9- --no-tips --violations --exclude compression --exclude compression.zstd gateway/agent
+	.venv/bin/vermin -q -t=3.9- --no-tips --violations gateway/errors.py gateway/slurm/trees.py gateway/slurm/hands.py gateway/slurm/serve.py gateway/slurm/far.py
 
 docs: venv
 	.venv/bin/ruff check docs

@@ -37,6 +37,10 @@ def _absolute(path: Path) -> Path:
 
 
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})", re.ASCII)
+_JUMP = re.compile(
+    r"(?:([A-Za-z0-9_][A-Za-z0-9_.-]{0,31})@)?(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9][A-Za-z0-9.-]*))(?::([0-9]{1,5}))?",
+    re.ASCII,
+)
 _SOCKET_BYTES = 107  # unix(7)
 _LOG_AREA = re.compile(
     r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*/?", re.ASCII
@@ -71,6 +75,25 @@ def listen_address(text: str) -> tuple[str, int]:
     return match[1] or match[2], int(match[3])
 
 
+def jump_address(text: str) -> tuple[str | None, str, int]:
+    """Split `[user@]host[:port]`, port 22 where there is none.
+
+    Raises
+    ------
+    ValueError
+        When it is something else.
+    """
+    match = _JUMP.fullmatch(text)
+    if match is None or not 1 <= int(match[4] or 22) <= 65535:
+        raise ValueError("must be [user@]host[:port], such as cts@gate.example.org")
+    return match[1], match[2] or match[3], int(match[4] or 22)
+
+
+def _jump(text: str) -> str:
+    jump_address(text)
+    return text
+
+
 def _listen(text: str) -> str:
     listen_address(text)
     return text
@@ -88,6 +111,7 @@ Bytes = Annotated[
     int, BeforeValidator(lambda v: ByteSize._validate(v, None) if isinstance(v, str) else v)
 ]
 UserName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$")]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}$")]
 SlurmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}$")]
 LicenseName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(@[A-Za-z0-9_.-]{1,63})?$")
@@ -223,12 +247,37 @@ class KafkaSection(_Section):
         return self
 
 
+class SshSection(_Section):
+    """[sites.NAME.ssh]: how a site with `backend = "ssh"` is reached."""
+
+    host: HostName
+    port: int = Field(default=22, ge=1, le=65535)
+    user: UserName
+    key_file: AbsolutePath | None = None
+    certificate_file: AbsolutePath | None = None
+    agent: bool = False
+    known_hosts: AbsolutePath = Path("/etc/ssh/ssh_known_hosts")
+    check_host_key: bool = True
+    jump: Annotated[str, AfterValidator(_jump)] | None = None
+    connect_seconds: float = Field(default=30, ge=1, le=600)
+    alive_seconds: float = Field(default=15, ge=0.2, le=600)
+
+    @model_validator(mode="after")
+    def _some_key(self) -> SshSection:
+        if self.key_file is None and not self.agent:
+            raise ValueError("needs a key_file, or agent = true: there are no passwords")
+        if self.certificate_file is not None and self.key_file is None:
+            raise ValueError("certificate_file needs the key_file that it is for")
+        return self
+
+
 class SiteSection(_Section):
     """[sites.NAME]: one Slurm cluster."""
 
-    backend: Literal["cli"] = "cli"
+    backend: Literal["cli", "ssh"] = "cli"
     work_dir: ScriptPath
     helper: tuple[str, ...] = ()
+    ssh: SshSection | None = None
     slurm_bin: AbsolutePath | None = None
     slurm_user: UserName | None = None
     template: str = "generic"
@@ -272,6 +321,16 @@ class SiteSection(_Section):
     refdata_max_files: int = Field(default=1_000_000, ge=1)
     refdata_minutes: int = Field(default=240, ge=1)
     refdata_memory: Bytes = Field(default=10**9, ge=64 * 10**6)
+
+    @model_validator(mode="after")
+    def _one_road(self) -> SiteSection:
+        if self.backend == "ssh" and self.ssh is None:
+            raise ValueError('backend = "ssh" needs [sites.NAME.ssh], which says where to')
+        if self.backend == "ssh" and self.helper:
+            raise ValueError(
+                "helper is not for a site that is reached by ssh: ssh.user is the user of the jobs"
+            )
+        return self
 
 
 class Config(_Section):
@@ -371,6 +430,7 @@ def warnings_of(path: Path, config: Config) -> list[str]:
         found.append(
             f"api.tls_certificate and api.tls_key in {path} are not used: there is no api.listen"
         )
+    found += _of_ssh(path, config, files)
     for key, file in files.items():
         try:
             mode = stat.S_IMODE(file.stat().st_mode)
@@ -378,6 +438,25 @@ def warnings_of(path: Path, config: Config) -> list[str]:
             continue  # who needs it says so
         if mode & 0o077:
             found.append(f"{key} {file} can be read by others (mode {mode:04o}): chmod 600 {file}")
+    return found
+
+
+def _of_ssh(path: Path, config: Config, files: dict[str, Path]) -> list[str]:
+    """Tell the same of the sites that are reached by SSH; their keys are added to the files that others must not read."""
+    found = []
+    for name, section in config.sites.items():
+        if section.ssh is None:
+            continue
+        key = f"sites.{name}.ssh"
+        if section.backend != "ssh":
+            found.append(f"{key} in {path} is not used: backend is {section.backend}")
+            continue
+        if section.ssh.key_file is not None:
+            files[f"{key}.key_file"] = section.ssh.key_file
+        if not section.ssh.check_host_key:
+            found.append(
+                f"{key}.check_host_key in {path} is false: anybody in between can pass for the site"
+            )
     return found
 
 
@@ -415,6 +494,8 @@ def _known_keys(loc: list[Any]) -> list[str]:
         "kafka": KafkaSection,
         "sites": SiteSection,
     }
-    if loc:
+    if loc[:1] == ["sites"] and loc[2:] == ["ssh"]:
+        model = SshSection
+    elif loc:
         model = sections.get(str(loc[0]), Config)
     return list(model.model_fields)

@@ -18,6 +18,7 @@ from devclusterlib.storage import S3_KEYS
 SOURCE = Path("/src")
 PREFIX = Path("/opt/cts")
 CONFIG = Path("/etc/cts/gateway.toml")
+SSH = Path("/etc/cts/ssh")  # the key that the daemon logs in with, and the hosts that it knows
 SOCKET = Path("/run/cts/cts.sock")
 _PEOPLE = {"alice": 2001, "bob": 2002, "ada": 2003}
 _SERVICES = ("ctsd", "ctsjob")
@@ -50,6 +51,9 @@ def make_users(settings: Settings) -> None:
         ("/scratch/cts", "ctsjob", 0o700),
         ("/scratch/cts-spare", "ctsjob", 0o700),
         ("/scratch/cts-packed", "ctsjob", 0o700),
+        ("/scratch/cts-remote", "ctsjob", 0o700),
+        (str(SSH), "ctsd", 0o700),
+        ("/home/ctsjob/.ssh", "ctsjob", 0o700),
     ):
         path = Path(directory)
         path.mkdir(parents=True, exist_ok=True)
@@ -57,6 +61,7 @@ def make_users(settings: Settings) -> None:
         path.chmod(mode)
     _secret(Path("/etc/cts/s3-credentials"), "ctsd", _keys("cts"))
     _secret(Path("/etc/cts/docker/config.json"), "ctsd", registry.docker_config(settings))
+    _let_in("ctsd", "ctsjob", settings.port("sshd"))
     aws = Path("/home/alice/.aws")
     aws.mkdir(exist_ok=True)
     shutil.chown(aws, "alice", "alice")
@@ -67,6 +72,18 @@ def make_users(settings: Settings) -> None:
         f"[default]\nregion = us-east-1\nendpoint_url = {settings.s3_endpoint}\n",
     )
     _secret(CONFIG, "ctsd", _configuration(settings))
+
+
+def _let_in(who: str, user: str, port: int) -> None:
+    """Let somebody log in as a user, by a key of its own, and know the host at that port."""
+    must("ssh-keygen", "-A")
+    host = Path("/etc/ssh/ssh_host_ed25519_key.pub").read_text()
+    _secret(SSH / "known_hosts", who, f"[127.0.0.1]:{port} {host}")
+    key = SSH / "id_ed25519"
+    if not key.exists():
+        must("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", who, "-f", str(key))
+        shutil.chown(key, who, who)
+    _secret(Path(f"/home/{user}/.ssh/authorized_keys"), user, key.with_suffix(".pub").read_text())
 
 
 def _keys(user: str) -> str:
@@ -85,8 +102,8 @@ def _secret(path: Path, user: str, text: str) -> None:
 
 def _configuration(settings: Settings) -> str:
     slurm_bin = f'slurm_bin = "{settings.slurm_prefix}/bin"\n' if settings.slurm_prefix else ""
-    common = f"""\
-helper = ["sudo", "-n", "-u", "ctsjob", "--", "/opt/cts/bin/cts-helper"]
+    helper = 'helper = ["sudo", "-n", "-u", "ctsjob", "--", "/opt/cts/bin/cts-helper"]\n'
+    site = f"""\
 slurm_user = "ctsjob"
 {slurm_bin}account = "dev"
 partition = "regular"
@@ -94,6 +111,7 @@ nodes = 4
 cpus_per_node = 16
 memory_per_node = "16 GB"
 """
+    common = helper + site
     return f"""\
 [gateway]
 instance = "{settings.name}"
@@ -153,6 +171,20 @@ reservations = {{ gone = [] }}
 features = ["gone"]
 licenses = {{ gone = 9 }}
 gpus_per_node = 9
+
+# Switched on by tests alone: the same Slurm by SSH.
+[sites.remote]
+backend = "ssh"
+work_dir = "/scratch/cts-remote"
+active = false
+inactive_reason = "it is for tests alone"
+{site}
+[sites.remote.ssh]
+host = "127.0.0.1"
+port = {settings.port("sshd")}
+user = "ctsjob"
+key_file = "{SSH}/id_ed25519"
+known_hosts = "{SSH}/known_hosts"
 """
 
 
@@ -274,7 +306,6 @@ def sshd(settings: Settings) -> Part:
 
     def prepare() -> None:
         Path("/run/sshd").mkdir(exist_ok=True)
-        must("ssh-keygen", "-A")
 
     # Many connections from one address that do not log in are nothing bad here: that is how readiness is seen.
     options = (

@@ -13,8 +13,9 @@ from gateway.config import SiteSection
 from gateway.jobs.waits import Wait
 from gateway.slurm.cli import CliBackend
 from gateway.slurm.hands import Hands, LocalHands
-from gateway.slurm.helper import HelperHands
+from gateway.slurm.helper import HelperHands, SpokenHands
 from gateway.slurm.protocol import Limits, SlurmBackend
+from gateway.slurm.ssh import SshHands
 
 _MAIN = b"from ctsagent.main import main\n\nraise SystemExit(main())\n"
 
@@ -91,8 +92,8 @@ class Site:
         return self._agent
 
     def close(self) -> None:
-        """End the helper or give the work directory's lock back."""
-        if isinstance(self.hands, HelperHands | LocalHands):
+        """End the helper, and the connection, or give the work directory's lock back."""
+        if isinstance(self.hands, SpokenHands | LocalHands):
             self.hands.close()
 
 
@@ -109,7 +110,10 @@ def make_site(name: str, section: SiteSection, *, exclusive: bool = True) -> Sit
         When its work directory cannot be used.
     """
     hands: Hands
-    if section.helper:
+    if section.ssh is not None and section.backend == "ssh":
+        python, work_dir = str(section.python), str(section.work_dir)
+        hands = SshHands(section.ssh, python, work_dir, exclusive=exclusive)
+    elif section.helper:
         hands = HelperHands(section.helper, str(section.work_dir), exclusive=exclusive)
     else:
         hands = LocalHands(str(section.work_dir), exclusive=exclusive)

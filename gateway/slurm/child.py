@@ -1,6 +1,6 @@
-"""One helper process and the talk with it: one JSON line a request and an answer, many under way at once.
+"""One helper and the talk with it: one JSON line a request and an answer, many under way at once.
 
-Nothing that the process does, or leaves undone, makes a caller wait beyond its time: reading and writing are done by threads
+The helper is a process here (`start_process`), or one at the far end of an SSH connection (`ssh.py`). Nothing that it does, or leaves undone, makes a caller wait beyond its time: reading and writing are done by threads
 of their own, and a process that is silent, talks nonsense or is gone is given up with the reason.
 """
 
@@ -13,28 +13,89 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import IO, Any, cast
 
 from gateway.errors import SiteError
 from gateway.slurm.hands import clean_environment
+from gateway.slurm.serve import MOST_LINE, READY
 
-READY = "ready"
-MOST_LINE = 256 << 20  # bytes of one answer
+_NOISE = 100  # lines that a login may print before the helper does
+
+
+@dataclass(frozen=True)
+class Program:
+    """A helper that runs, here or elsewhere: its three pipes, whether it is `alive`, and how to end it.
+
+    `kill` ends it at once, or lets go of it; `wait` waits for its end, for some seconds at most, and raises TimeoutError.
+    """
+
+    stdin: io.RawIOBase
+    stdout: io.RawIOBase
+    stderr: io.RawIOBase
+    alive: Callable[[], bool]
+    kill: Callable[[], None]
+    wait: Callable[[float | None], None]
+
+
+def start_process(command: Sequence[str]) -> Program:
+    """Start a helper as a process here.
+
+    Raises
+    ------
+    SiteError
+        When it cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=clean_environment(),
+            cwd="/",
+            start_new_session=True,  # a terminal's Ctrl-C is for the daemon, which ends its helper itself
+        )
+    except OSError as exc:
+        raise SiteError(f"cannot start the site's helper {command[0]}: {exc.strerror}") from exc
+    pipes = (process.stdin, process.stdout, process.stderr)
+    stdin, stdout, stderr = (cast(io.RawIOBase, pipe) for pipe in pipes)  # for there is no buffer
+
+    def wait(seconds: float | None) -> None:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired as exc:
+            raise TimeoutError from exc
+
+    def kill() -> None:
+        with suppress(
+            OSError
+        ):  # one of another user cannot be killed: the end of its input ends it
+            process.kill()
+
+    return Program(stdin, stdout, stderr, lambda: process.poll() is None, kill, wait)
 
 
 class Child:
-    """A helper process, from its start to its end.
+    """A helper, from its start to its end.
 
     Parameters
     ----------
-    command
-        What starts it.
+    start
+        Starts its program.
     start_seconds
         How long it may take until it says that it is ready.
+    who
+        What it is called in errors.
+    sign_seconds
+        How often it is asked for a sign of life while there is nothing else to say; None: never.
+    noise
+        Whether lines of others may come before its first: a login's greeting.
 
     Raises
     ------
@@ -42,20 +103,19 @@ class Child:
         When it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], start_seconds: float) -> None:
-        try:
-            self._process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=clean_environment(),
-                cwd="/",
-                start_new_session=True,  # a terminal's Ctrl-C is for the daemon, which ends its helper itself
-            )
-        except OSError as exc:
-            raise SiteError(f"cannot start the site's helper {command[0]}: {exc.strerror}") from exc
+    def __init__(
+        self,
+        start: Callable[[], Program],
+        start_seconds: float,
+        *,
+        who: str = "the site's helper",
+        sign_seconds: float | None = None,
+        noise: bool = False,
+    ) -> None:
+        self._program = start()
+        self._who = who
+        self._sign_seconds = sign_seconds
+        self._noise = _NOISE if noise else 0
         self._ready = threading.Event()
         self._start_seconds = start_seconds
         self._ready_by = time.monotonic() + start_seconds
@@ -79,7 +139,12 @@ class Child:
     @property
     def alive(self) -> bool:
         """Whether requests can still be answered."""
-        return self._gone is None and self._process.poll() is None
+        return self._gone is None and self._program.alive()
+
+    @property
+    def gone(self) -> str | None:
+        """Why there is no answer any more; None while there may be."""
+        return None if self._gone is None else f"{self._who} {self._gone}"
 
     def call(self, operation: str, arguments: list[Any], timeout: float) -> Any:
         """Ask for an operation and wait at most `timeout` seconds (and for its start) for the answer.
@@ -94,7 +159,7 @@ class Child:
         future: Future[Any] = Future()
         with self._lock:
             if self._gone is not None:
-                raise SiteError(f"the site's helper {self._gone}")
+                raise SiteError(f"{self._who} {self._gone}")
             self._number += 1
             number = self._number
             self._waiting[number] = future
@@ -105,9 +170,7 @@ class Child:
         except FutureTimeout as exc:
             if self._last_sign < asked:
                 self._give_up(f"gave no sign of life for {timeout:g} s")
-            raise SiteError(
-                f"the site's helper gave no answer to {operation} in {timeout:g} s"
-            ) from exc
+            raise SiteError(f"{self._who} gave no answer to {operation} in {timeout:g} s") from exc
         finally:
             with self._lock:
                 self._waiting.pop(number, None)
@@ -116,8 +179,8 @@ class Child:
         """End it by closing its input; what it is doing it ends first, for at most that long."""
         self._outbox.put(None)
         try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
+            self._program.wait(seconds)
+        except TimeoutError:
             self._give_up("was ended")
 
     def _give_up(self, reason: str) -> None:
@@ -128,32 +191,33 @@ class Child:
             lost = list(self._waiting.values())
             self._waiting.clear()
         for future in lost:
-            future.set_exception(SiteError(f"the site's helper {reason}"))
+            future.set_exception(SiteError(f"{self._who} {reason}"))
         self._ready.set()
         self._outbox.put(None)
-        self._kill()
-
-    def _kill(self) -> None:
-        with suppress(
-            OSError
-        ):  # one of another user cannot be killed; the end of its input ends it
-            self._process.kill()
+        self._program.kill()
 
     def _write(self) -> None:
-        pipe = self._process.stdin
-        assert pipe is not None
+        pipe = self._program.stdin
         with suppress(OSError), pipe:  # that it is gone is seen by the reader
-            while (line := self._outbox.get()) is not None:
+            while (line := self._next()) is not None:
                 left = memoryview(line)
                 while left:
-                    left = left[pipe.write(left) :]
+                    left = left[pipe.write(left) or 0 :]
+
+    def _next(self) -> bytes | None:
+        """Return what is to be said next; an empty line when there was nothing for so long that its life is in question."""
+        while True:
+            try:
+                return self._outbox.get(timeout=self._sign_seconds)
+            except queue.Empty:
+                if self._ready.is_set():
+                    return b"\n"
 
     def _read(self) -> None:
         reason, line = "died", b""
-        assert isinstance(self._process.stdout, io.RawIOBase)
         try:
-            with io.BufferedReader(self._process.stdout) as lines:
-                first = lines.readline(200)
+            with io.BufferedReader(self._program.stdout) as lines:
+                first = self._first(lines)
                 if first != f"{READY}\n".encode():
                     reason = f"did not start: {_shown(first)}".removesuffix(": ")
                     return
@@ -169,11 +233,20 @@ class Child:
         except OSError as exc:
             reason = f"cannot be heard: {exc.strerror}"
         finally:
-            self._kill()
+            self._program.kill()
             self._drain.join(0.5)
             errors = "; ".join(self._errors)
             self._give_up(f"{reason}: {errors}" if errors else reason)
-            self._process.wait()
+            self._program.wait(None)
+
+    def _first(self, lines: IO[bytes]) -> bytes:
+        """Return the line by which it says that it is ready, or what came in its place."""
+        first = lines.readline(200)
+        for _ in range(self._noise):
+            if first == f"{READY}\n".encode():
+                break
+            first = lines.readline(200) or first
+        return first
 
     def _answer(self, line: bytes) -> None:
         number, good, answer = json.loads(line)
@@ -187,8 +260,7 @@ class Child:
             future.set_exception(SiteError(str(answer)[:2000]))
 
     def _read_errors(self) -> None:
-        assert isinstance(self._process.stderr, io.RawIOBase)
-        with suppress(OSError), io.BufferedReader(self._process.stderr) as lines:
+        with suppress(OSError), io.BufferedReader(self._program.stderr) as lines:
             while line := lines.readline(1000):
                 if shown := _shown(line):
                     self._errors.append(shown)

@@ -10,45 +10,34 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from gateway.errors import SiteError
-from gateway.slurm.child import Child
+from gateway.slurm.child import Child, start_process
 from gateway.slurm.hands import CommandResult
 
 T = TypeVar("T")
 
 
-class HelperHands:
-    """`Hands` that are another user's: a child process, started when needed and started again when it died.
+class SpokenHands:
+    """`Hands` that are a helper's, which is asked by words: started when needed, and started again when it died.
 
     Parameters
     ----------
-    command
-        What starts `cts-helper` as the user of the jobs; the work directory is added to it.
-    work_dir
-        The site's work directory.
-    exclusive
-        Whether the helper takes the work directory's lock; see `LocalHands`.
-    start_seconds, answer_seconds
-        How long it may take to start, and to answer what is about files.
+    answer_seconds
+        How long it may take to answer what is about files.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        work_dir: str,
-        *,
-        exclusive: bool = True,
-        start_seconds: float = 30,
-        answer_seconds: float = 120,
-    ) -> None:
-        self._command = [*command, *([] if exclusive else ["--check"]), work_dir]
-        self._start_seconds = start_seconds
+    def __init__(self, answer_seconds: float) -> None:
         self._answer_seconds = answer_seconds
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._closed = False
+
+    def _begin(self) -> Child:
+        """Start a helper; SiteError when that is not to be."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """End the child; what it is doing it ends first. No other is started."""
@@ -102,8 +91,40 @@ class HelperHands:
             if self._closed:
                 raise SiteError("the gateway is ending; nothing is done at the site any more")
             if self._child is None or not self._child.alive:
-                self._child = Child(self._command, self._start_seconds)
+                self._child = self._begin()
             return self._child
+
+
+class HelperHands(SpokenHands):
+    """`Hands` that are another user's, here: a child process.
+
+    Parameters
+    ----------
+    command
+        What starts `cts-helper` as the user of the jobs; the work directory is added to it.
+    work_dir
+        The site's work directory.
+    exclusive
+        Whether the helper takes the work directory's lock; see `LocalHands`.
+    start_seconds, answer_seconds
+        How long it may take to start, and to answer what is about files.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        work_dir: str,
+        *,
+        exclusive: bool = True,
+        start_seconds: float = 30,
+        answer_seconds: float = 120,
+    ) -> None:
+        super().__init__(answer_seconds)
+        self._command = [*command, *([] if exclusive else ["--check"]), work_dir]
+        self._start_seconds = start_seconds
+
+    def _begin(self) -> Child:
+        return Child(partial(start_process, self._command), self._start_seconds)
 
 
 def _result(answer: Any) -> CommandResult:

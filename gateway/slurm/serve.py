@@ -1,4 +1,8 @@
-"""The helper's side of the talk: requests on standard input, answers on standard output, one JSON line each."""
+"""The helper's side of the talk: requests on standard input, answers on standard output, one JSON line each.
+
+It is also sent to sites that are reached by SSH (`ssh.py`), as are `hands.py`, `trees.py` and `gateway.errors`: they need Python
+3.9 and its standard library alone.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,21 @@ from contextlib import suppress
 from typing import IO, Any
 
 from gateway.errors import SiteError
-from gateway.slurm.child import MOST_LINE, READY
 from gateway.slurm.hands import LocalHands
 
 _COMMANDS = ("sbatch", "scancel", "squeue", "sacct", "scontrol", "sinfo", "sacctmgr", "apptainer")
 _WORKERS = 8
+READY = "ready"
+MOST_LINE = 256 << 20  # bytes of one answer
+_PONG = "[0, true, null]"
 
 
 def serve(work_dir: str, source: IO[str], sink: IO[str], *, exclusive: bool = True) -> int:
     """Answer requests from `source` on `sink` until `source` ends; returns the exit code.
 
     Commands and files have workers of their own, so that a Slurm that hangs holds up no grants and no logs. At the end of
-    `source` (the daemon has ended, or died) what is being done is ended, and nothing more is begun.
+    `source` (the daemon has ended, or died) what is being done is ended, and nothing more is begun. An empty line asks for a
+    sign of life: an answer with the number 0, which no request has.
 
     Raises
     ------
@@ -54,6 +61,9 @@ def serve(work_dir: str, source: IO[str], sink: IO[str], *, exclusive: bool = Tr
     commands = ThreadPoolExecutor(_WORKERS, thread_name_prefix="commands")
     files = ThreadPoolExecutor(_WORKERS, thread_name_prefix="files")
     for line in source:
+        if not line.strip():
+            say(_PONG)
+            continue
         number, operation, arguments = json.loads(line)
         (commands if operation == "run" else files).submit(answer, number, operation, arguments)
     files.shutdown(wait=False, cancel_futures=True)

@@ -6,16 +6,22 @@ inside. Another road is one more function, and one more row of `ROADS`.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+from gateway.config import SshSection
 from gateway.slurm.cli import CliBackend
 from gateway.slurm.hands import Hands
 from gateway.slurm.helper import HelperHands
 from gateway.slurm.protocol import SlurmBackend
 from gateway.slurm.render import ScriptValues, render
+from gateway.slurm.ssh import SshHands
 from tests.conftest import CHECKOUT, DevCluster
 
 USER = "ctsjob"
@@ -89,8 +95,31 @@ def cli(site: DevCluster, work: str) -> Iterator[Road]:
         yield Road(site, CliBackend(hands, None, USER, 60), hands, work)
 
 
+@contextmanager
+def ssh(site: DevCluster, work: str) -> Iterator[Road]:
+    """The same commands over SSH."""
+    with TemporaryDirectory() as folder, closing(ssh_hands(site, work, Path(folder))) as hands:
+        yield Road(site, CliBackend(hands, None, USER, 60), hands, work)
+
+
+def ssh_hands(site: DevCluster, work: str, folder: Path, **given: Any) -> SshHands:
+    """Hands over SSH, with the key that the daemon in the cluster has; `given` are keys of [sites.NAME.ssh]."""
+    for name in ("id_ed25519", "known_hosts"):
+        (folder / name).write_text(site.run("cat", f"/etc/cts/ssh/{name}", user="root").stdout)
+        (folder / name).chmod(0o600)
+    plain = {
+        "host": "127.0.0.1",
+        "port": json.loads(site.tool("env").stdout)["ssh_port"],
+        "user": USER,
+        "key_file": folder / "id_ed25519",
+        "known_hosts": folder / "known_hosts",
+    }
+    return SshHands(SshSection(**{**plain, **given}), "/usr/bin/python3", work)
+
+
 ROADS: dict[str, Callable[[DevCluster, str], AbstractContextManager[Road]]] = {
     "cli": cli,
+    "ssh": ssh,
 }
 
 

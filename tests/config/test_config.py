@@ -68,7 +68,8 @@ class TestTheWholeFile:
         sections = [field.annotation for field in Config.model_fields.values()]
         for model in (*sections, SiteSection, PathRule):
             for key in getattr(model, "model_fields", {}):
-                assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), key
+                table = rf"\[sites\.dev\.{key}\]"
+                assert re.search(rf"^(# )?({key} = |{table})", text, re.MULTILINE), key
 
     def test_a_file_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "gateway.toml").write_text(SMALLEST)
@@ -230,7 +231,7 @@ BAD = [
     ("images", "timeout_seconds = 3601", "less than or equal to 3600"),
     ("roles", 'admin_users = "ada"', "valid array"),
     ("roles", "admin_groups = [1]", "valid string"),
-    ("sites.dev", 'backend = "pbs"', "'cli', not 'pbs'"),
+    ("sites.dev", 'backend = "pbs"', "'cli' or 'ssh', not 'pbs'"),
     ("sites.dev", 'helper = "sudo cts-helper"', "valid array"),
     ("sites.dev", 'slurm_bin = "bin"', "must be an absolute path"),
     ("sites.dev", 'slurm_user = "a b"', "should match pattern"),

@@ -42,6 +42,7 @@ CONFIG: dict[str, type[BaseModel]] = {
     "[[receivers]]": config.Receiver,
     "[kafka]": config.KafkaSection,
     "[sites.NAME]": config.SiteSection,
+    "[sites.NAME.ssh]": config.SshSection,
 }
 DOCUMENT: dict[str, type[BaseModel]] = {
     "Fields": JobInput,
@@ -83,7 +84,7 @@ def _plain(value: object) -> object:
 
 
 def test_every_part_of_the_configuration_has_a_section() -> None:
-    names = {re.sub(r"\W|NAME", "", name) for name in CONFIG}
+    names = {re.sub(r"\W|NAME.*", "", name) for name in CONFIG}
     assert names == set(config.Config.model_fields)
 
 
@@ -112,8 +113,15 @@ def _validated(model: type[BaseModel], name: str, value: object) -> object:
         "name": "x",
         "url": "https://x",
         "secret_file": "/x",
+        "host": "x",
+        "user": "x",
+        "key_file": "/x",
     }
-    least = {key: needed[key] for key, field in model.model_fields.items() if field.is_required()}
+    least = {
+        key: needed[key]
+        for key, field in model.model_fields.items()
+        if field.is_required() or key == "key_file"
+    }
     return getattr(model.model_validate({**least, name: value}), name)
 
 
@@ -147,6 +155,8 @@ def _in_example(section: str, *, uncommented: bool) -> dict[str, Any]:
     whole = _example(uncommented=uncommented)
     if section == "[sites.NAME]":
         return dict(whole["sites"]["dev"])
+    if section == "[sites.NAME.ssh]":
+        return dict(whole["sites"]["dev"].get("ssh", {}))
     if section.startswith("[["):
         return dict(whole.get(section.strip("[]"), [{}])[0])
     return dict(whole[section.strip("[]")])

@@ -1,0 +1,233 @@
+"""A connection to a site by SSH: who is at the other end, who we are, and what went wrong, in words that say what to do."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import logging
+import re
+import socket
+import threading
+from pathlib import Path
+
+import paramiko
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+
+from gateway.config import SshSection, jump_address
+from gateway.errors import SiteError
+
+# It logs each trouble whole, from threads of its own; ours says it once, where it matters.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+_REVOKED, _MARK = "@revoked", "@"
+
+
+class Link:
+    """One connection, through the jump host where there is one. Keys and certificates are read for it: they are renewed."""
+
+    def __init__(self, section: SshSection) -> None:
+        self._section = section
+        self._clients: list[paramiko.SSHClient] = []
+        self._closed = False
+        self._late = False
+        self._lock = threading.Lock()
+
+    def run(self, command: str) -> paramiko.Channel:
+        """Connect, and have the site's shell run a command on the one channel that there is.
+
+        Raises
+        ------
+        SiteError
+            When that is not done within `connect_seconds`, and why.
+        """
+        timer = threading.Timer(self._section.connect_seconds, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            channel = self._connect().open_session(timeout=self._section.connect_seconds)
+            channel.exec_command(command)
+            return channel
+        except SiteError:
+            self.close()
+            raise
+        except (OSError, EOFError, ValueError, paramiko.SSHException) as exc:
+            self.close()
+            raise SiteError(f"ssh: {self._where}: {self._told(exc)}") from exc
+        finally:
+            timer.cancel()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is there, as far as is known."""
+        transports = [client.get_transport() for client in self._clients]
+        return bool(transports) and all(
+            each is not None and each.is_active() for each in transports
+        )
+
+    def close(self) -> None:
+        """End it, or the attempt to make it."""
+        with self._lock:
+            self._closed = True
+            clients = self._clients[::-1]
+        for client in clients:
+            client.close()
+
+    @property
+    def _where(self) -> str:
+        return f"{self._section.user}@{self._section.host}:{self._section.port}"
+
+    def _give_up(self) -> None:
+        self._late = True
+        self.close()
+
+    def _told(self, exc: Exception) -> str:
+        if self._late or isinstance(exc, TimeoutError):
+            return f"there was no connection within {self._section.connect_seconds:g} s"
+        if isinstance(exc, paramiko.AuthenticationException):
+            return self._refused()
+        if isinstance(exc, EOFError):
+            return "the other end closed the connection at once"
+        return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+    def _refused(self) -> str:
+        section = self._section
+        offered = [f"the key {section.key_file}"] if section.key_file else []
+        offered += (
+            [f"the certificate {section.certificate_file}"] if section.certificate_file else []
+        )
+        offered += ["the keys of the agent"] if section.agent else []
+        return (
+            f"the login was refused; offered: {', '.join(offered)}. See that the key is in the user's "
+            "authorized_keys there, or that the certificate has not run out"
+        )
+
+    def _connect(self) -> paramiko.Transport:
+        section = self._section
+        key = _key(section)
+        hop = None
+        if section.jump is not None:
+            user, host, port = jump_address(section.jump)
+            jump = self._client(user or section.user, host, port, key, None)
+            where = (section.host, section.port)
+            try:
+                hop = jump.open_channel("direct-tcpip", where, ("127.0.0.1", 0))
+            except paramiko.ChannelException as exc:
+                raise SiteError(
+                    f"ssh: the jump host {section.jump} does not connect to {where[0]}:{where[1]}: {exc.text}"
+                ) from exc
+        return self._client(section.user, section.host, section.port, key, hop)
+
+    def _client(
+        self,
+        user: str,
+        host: str,
+        port: int,
+        key: paramiko.PKey | None,
+        hop: paramiko.Channel | None,
+    ) -> paramiko.Transport:
+        client = paramiko.SSHClient()
+        with self._lock:
+            if self._closed:
+                raise SiteError(f"ssh: {self._where}: the connection was given up")
+            self._clients.append(client)
+        seconds = self._section.connect_seconds
+        client.set_missing_host_key_policy(_Unknown(self._section))
+        if self._section.check_host_key:
+            _read_known(client.get_host_keys(), self._section.known_hosts)
+        try:
+            client.connect(
+                host,
+                port,
+                user,
+                pkey=key,
+                sock=hop,
+                allow_agent=self._section.agent,
+                look_for_keys=False,
+                timeout=seconds,
+                banner_timeout=seconds,
+                auth_timeout=seconds,
+                channel_timeout=seconds,
+            )
+        except paramiko.BadHostKeyException as exc:
+            raise SiteError(
+                f"ssh: the host key of {host} has changed: it shows {_print(exc.key)}, and "
+                f"{self._section.known_hosts} has {_print(exc.expected_key)}. Ask the site's admins: where they changed "
+                "it, replace the line; else somebody is in between, and nothing was sent"
+            ) from exc
+        transport = client.get_transport()
+        if transport is None:
+            raise EOFError
+        sock = transport.sock
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return transport
+
+
+class _Unknown(paramiko.MissingHostKeyPolicy):
+    """What is done with a host that is not among the known ones."""
+
+    def __init__(self, section: SshSection) -> None:
+        self._section = section
+
+    def missing_host_key(
+        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+    ) -> None:
+        """Refuse it, unless the configuration wants no check."""
+        if not self._section.check_host_key:
+            return
+        match = re.fullmatch(r"\[(.*)\]:([0-9]+)", hostname)
+        scan = f"-p {match[2]} {match[1]}" if match else hostname
+        raise SiteError(
+            f"ssh: the host key of {hostname} is not known: it shows {_print(key)}. Compare that with what the site's "
+            f"admins say, and then add it: ssh-keyscan {scan} >> {self._section.known_hosts}"
+        )
+
+
+def _print(key: paramiko.PKey) -> str:
+    """A key as ssh shows it: its type and fingerprint."""
+    digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
+    return f"{key.get_name()} SHA256:{digest}"
+
+
+def _read_known(found: paramiko.HostKeys, path: Path) -> None:
+    """Read a known_hosts file, hashed names and revoked keys included; CAs of hosts are not for us, and left out."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as exc:
+        raise SiteError(f"ssh: cannot read known_hosts {path}: {exc.strerror}") from exc
+    words = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    revoked = {each[3] for each in words if each[0] == _REVOKED and len(each) > 3}
+    for each in words:
+        if each[0].startswith(_MARK) or len(each) < 3 or each[2] in revoked:
+            continue
+        try:
+            entry = HostKeyEntry.from_line(" ".join(each[:3]))
+        except (InvalidHostKey, paramiko.SSHException, ValueError, binascii.Error):
+            continue  # a line that says nothing makes no host known
+        for name in entry.hostnames if entry is not None and entry.key is not None else ():
+            found.add(name, entry.key.get_name(), entry.key)  # type: ignore[union-attr]
+
+
+def _key(section: SshSection) -> paramiko.PKey | None:
+    if section.key_file is None:
+        return None
+    try:
+        key = paramiko.PKey.from_path(section.key_file)
+    except OSError as exc:
+        raise SiteError(f"ssh: cannot read the key {section.key_file}: {exc.strerror}") from exc
+    except (TypeError, paramiko.PasswordRequiredException) as exc:
+        raise SiteError(
+            f"ssh: the key {section.key_file} has a passphrase: take one without, or an agent"
+        ) from exc
+    except (ValueError, paramiko.SSHException) as exc:
+        raise SiteError(f"ssh: {section.key_file} is no private key: {exc}") from exc
+    if section.certificate_file is not None:
+        try:
+            key.load_certificate(section.certificate_file.read_text(encoding="ascii"))
+        except OSError as exc:
+            what = f"cannot read the certificate {section.certificate_file}: {exc.strerror}"
+            raise SiteError(f"ssh: {what}") from exc
+        except (ValueError, IndexError, paramiko.SSHException) as exc:
+            what = f"{section.certificate_file} is no certificate for {section.key_file}: {exc}"
+            raise SiteError(f"ssh: {what}") from exc
+    return key
