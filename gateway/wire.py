@@ -353,7 +353,7 @@ class JobPreview(JobStatus):
 
 
 class ListedFile(BaseModel):
-    """An object that was found below one of a job's `input_dirs`."""
+    """An object that was found below one of a job's `input_dirs`, or that matches one of its `input_globs`."""
 
     file: str
     crc64nvme: str | None = None
@@ -367,7 +367,7 @@ class Sharing(BaseModel):
 
 
 class Job(JobPreview):
-    """GET /jobs/{id}. `listed_files` are the inputs that its `input_dirs` gave."""
+    """GET /jobs/{id}. `listed_files` are the inputs that its `input_dirs` and `input_globs` gave."""
 
     shared_with: Sharing = Field(default_factory=Sharing)
     outputs: list[Output] = Field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import tarfile
 import tempfile
 from pathlib import Path
@@ -126,6 +127,18 @@ def _layer(source: Path, target: Path) -> None:
             if applet not in ("busybox", source.stem):
                 _add(tar, f"bin/{applet}", tarfile.SYMTYPE, 0o777, link="busybox")
         _add(tar, f"bin/{source.stem}", tarfile.REGTYPE, 0o755, source.read_bytes())
+        if source.stem == "shell":
+            _add_bash(tar)
+
+
+def _add_bash(tar: tarfile.TarFile) -> None:
+    """Add bash with the libraries that it is linked with, each where the linker looks."""
+    found = re.findall(r"(/\S+) \(0x", must("ldd", "/usr/bin/bash"))
+    for folder in sorted({str(parent) for path in found for parent in Path(path).parents}):
+        if folder != "/":
+            _add(tar, folder.lstrip("/"), tarfile.DIRTYPE, 0o755)
+    for path in ("/bin/bash", *found):
+        _add(tar, path.lstrip("/"), tarfile.REGTYPE, 0o755, Path(path).read_bytes())
 
 
 def _add(

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from typing import Annotated, Any, NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from gateway.cli import where
 from gateway.cli.text import clean
@@ -139,12 +140,19 @@ def new_app(help_text: str, **options: Any) -> typer.Typer:
 
 
 def single(
-    function: Callable[..., object], help_text: str, epilog: str, **settings: Any
+    function: Callable[..., object],
+    help_text: str,
+    epilog: str,
+    kind: type[TyperCommand] = TyperCommand,
+    **settings: Any,
 ) -> typer.Typer:
-    """Make a program that is one command."""
+    """Make a program that is one command, of another class where it reads its command line in a way of its own."""
     app = new_app(help_text)
     app.command(
-        help=f"{help_text}\n\n{EXIT_CODES}", epilog=epilog, context_settings=settings or None
+        help=f"{help_text}\n\n{EXIT_CODES}",
+        epilog=epilog,
+        cls=kind,
+        context_settings=settings or None,
     )(function)
     return app
 

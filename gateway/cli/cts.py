@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Annotated, NoReturn
 
 import typer
@@ -35,6 +34,7 @@ from gateway.cli.filters import (
     with_labels,
 )
 from gateway.cli.jobfile import read_job
+from gateway.cli.logs import log_pieces
 from gateway.cli.refs import job_of, ref_of
 from gateway.cli.text import clean, print_json, write_log
 from gateway.cli.waiting import finish
@@ -243,22 +243,12 @@ def logs(
         elif follow:
             write_log(client.follow_log(str(ref.job_id), number, stream))
         else:
-            write_log(_pieces(client, str(ref.job_id), number, stream))
-
-
-def _pieces(client: Client, job: str, number: int, stream: Stream) -> Iterator[bytes]:
-    seek = 0
-    while True:
-        piece, _ = client.log(job, number, stream, seek, 1 << 20)
-        if not piece:
-            return
-        yield piece
-        seek += len(piece)
+            write_log(log_pieces(client, str(ref.job_id), number, stream))
 
 
 def _whole_log(client: Client, job: str, number: int, stream: Stream) -> dict[str, object]:
     _, final = client.log(job, number, stream, 0, 0)
-    data = b"".join(_pieces(client, job, number, stream))
+    data = b"".join(log_pieces(client, job, number, stream))
     return {
         "id": f"{job}_{number}",
         "stream": stream,

@@ -60,9 +60,25 @@ def with_dependencies(job: dict[str, Any], text: str | None) -> dict[str, Any]:
     return {**job, "depends_on": [*(had if isinstance(had, list) else ()), *found]}
 
 
+# What Slurm has, and the gateway has not (sbatch(1), --dependency).
+_OTHER_KINDS = {
+    "after": "a job begins when others have ended; write afterok:JOB or afterany:JOB",
+    "afternotok": "write afterany:JOB, and let the job look at what the other one left",
+    "aftercorr": "tasks do not wait for tasks; write afterok:JOB for the whole of the other job",
+    "afterburstbuffer": "outputs are in S3 when a job has ended; write afterok:JOB",
+    "singleton": "name the jobs that must end first: afterany:JOB",
+}
+
+
 def _dependencies(text: str) -> Iterator[tuple[str, str]]:
+    if "?" in text:
+        raise UserError(
+            f"--dependency: {text[:100]!r}: all must hold here; write , in place of ?, or submit a job for each"
+        )
     for part in text.split(","):
         kind, *jobs = part.strip().split(":")
+        if kind in _OTHER_KINDS:
+            raise UserError(f"--dependency: {kind} is not known here: {_OTHER_KINDS[kind]}")
         if kind not in ("afterok", "afterany") or not jobs:
             raise UserError(
                 f"--dependency: {part.strip()!r} is not known here; write afterok:JOB or afterany:JOB, several jobs with : "

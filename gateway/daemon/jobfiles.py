@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gateway.array import parse_array
 from gateway.config import Config
 from gateway.daemon.site import Site
 from gateway.images.logins import Logins
@@ -119,8 +120,45 @@ def make_script(site: Site, submission: Submission, job: Job) -> str:
             constraint=job.job_input.get("constraint"),
             reservation=job.job_input.get("reservation"),
             licenses=job.job_input.get("licenses"),
+            at_once=_at_once(job, submission.per_task),
         ),
     )
+
+
+def _at_once(job: Job, per_task: int) -> int:
+    """Return how many tasks of its array a job lets run at one time; 0 for no bound."""
+    array = job.job_input.get("array")
+    most = parse_array(array).at_once if array is not None else None
+    return 0 if most is None else max(1, most // per_task)
+
+
+def _slurm_variables(job: Job) -> dict[str, str]:
+    """Return what a script finds in Slurm's variables (sbatch(1)), and a program that is a task of an array: the gateway's ids.
+
+    Those that Slurm itself sets for a container on several nodes go before.
+    """
+    asked = job.job_input
+    if asked.get("script") is None and asked.get("array") is None:
+        return {}
+    nodes = asked.get("nodes") or 1
+    found = {
+        "SLURM_JOB_ID": job.id,
+        "SLURM_JOB_NAME": job.name,
+        "SLURM_JOB_USER": job.user,
+        "SLURM_JOB_PARTITION": job.partition,
+        "SLURM_JOB_QOS": job.qos,
+        "SLURM_JOB_ACCOUNT": job.account,
+        "SLURM_CLUSTER_NAME": job.site,
+        "SLURM_JOB_NUM_NODES": nodes,
+        "SLURM_NNODES": nodes,
+        "SLURM_NTASKS": nodes,
+        "SLURM_CPUS_PER_TASK": job.cpus,
+        "SLURM_CPUS_ON_NODE": job.cpus,
+        "SLURM_MEM_PER_NODE": job.memory >> 20,
+        "SLURM_GPUS_ON_NODE": asked.get("gpus"),
+        "SLURM_ARRAY_JOB_ID": None if asked.get("array") is None else job.id,
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _job(
@@ -148,7 +186,7 @@ def _job(
             "login": Logins(config.images).known(job.image["name"]),
             **program(job.image, script, params["input_mount_point"]),
             "workdir": job.image["workdir"],
-            "env": job.image.get("env", {}),
+            "env": {**job.image.get("env", {}), **_slurm_variables(job)},
         },
         "image_cache": f"{site.work}/images",
         "srun": f"{section.slurm_bin}/srun" if section.slurm_bin else None,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlmodel import Session
 
+from gateway.array import parse_array
 from gateway.config import Config, SiteSection
 from gateway.daemon.site import Site
 from gateway.jobs.history import advance_container, advance_job
@@ -49,7 +50,8 @@ def most_tasks(section: SiteSection, limits: Limits) -> int:
 def packed(section: SiteSection, job: Job) -> int:
     """Return how many containers of a job share a task: as many as the site says, and as fit on a node.
 
-    Those that need several nodes, or licenses, which Slurm counts by the task, have a task each.
+    Those that need several nodes, or licenses, which Slurm counts by the task, have a task each; of an array not more share
+    one than may run at one time.
     """
     if (job.job_input.get("nodes") or 1) > 1 or job.job_input.get("licenses"):
         return 1
@@ -57,6 +59,8 @@ def packed(section: SiteSection, job: Job) -> int:
         section.cpus_per_node // job.cpus,
         section.memory_per_node // (job.memory + section.overhead_memory),
     )
+    if array := job.job_input.get("array"):
+        fitting = min(fitting, parse_array(array).at_once or fitting)
     if gpus := job.job_input.get("gpus"):
         fitting = min(fitting, section.gpus_per_node // gpus)
     return max(1, min(section.containers_per_task, fitting))

@@ -15,8 +15,9 @@ from gateway.jobs.additions import check_dependencies, keep_additions
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.fingerprint import fingerprints
+from gateway.jobs.globs import directory, parse_glob
 from gateway.jobs.idempotency import Once, digest_of
-from gateway.jobs.listing import list_dirs
+from gateway.jobs.listing import list_dirs, list_globs
 from gateway.jobs.model import JobInput, check_site, parse_job_input
 from gateway.jobs.mounts import refdata_mount_point
 from gateway.jobs.parts import InputFile as AskedFile
@@ -115,7 +116,8 @@ class Admission:
         image = self._images.get(asked.image)
         variant = self._images.variant(image, asked.cluster)
         refdata = refdata_mount_point(image, asked.params)
-        plan = make_plan(asked, list_dirs(asked, self._objects))
+        listed = list_dirs(asked, self._objects)
+        plan = make_plan(asked, listed + list_globs(asked, self._objects, sum(map(len, listed))))
         found = self._objects.inspect_all(
             [(item.path.bucket, item.path.key) for item in plan.everything]
         )
@@ -160,10 +162,12 @@ def new_job(caller: Caller, checked: Checked) -> Job:
 
 
 def _read(asked: JobInput) -> Iterator[str]:
-    """Paths that a job reads; what is below its `input_dirs` is allowed where these are."""
+    """Paths that a job reads; what is to be listed is allowed where the prefix is that holds all of it."""
     for item in (*asked.files, *asked.shared):
         yield item.file
     yield from asked.input_dirs or ()
+    for text in asked.input_globs or ():
+        yield str(directory(parse_glob(text)))
 
 
 def _containers(job: Job, checked: Checked) -> Iterator[Container]:

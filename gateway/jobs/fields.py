@@ -16,9 +16,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict
 from pydantic_core import PydanticCustomError
 
+from gateway.array import parse_array
 from gateway.errors import AppCode, GatewayError
 from gateway.images.names import MAX_NAME, parse_image
 from gateway.jobs.constraint import features
+from gateway.jobs.globs import parse_glob
 from gateway.jobs.quantities import iso_duration, parse_memory, parse_runtime
 from gateway.s3.paths import parse_object, parse_prefix
 
@@ -186,6 +188,11 @@ def check_variable(name: str, value: str) -> None:
         )
 
 
+def _array(text: str) -> str:
+    parse_array(text)
+    return text
+
+
 def _constraint(text: str) -> str:
     features(text)
     return text
@@ -200,6 +207,7 @@ Bool = Annotated[bool, Strict()]
 ImageText = Annotated[str, Field(min_length=1, max_length=MAX_NAME), _coded(IMAGE_ERROR, _image)]
 ObjectPath = Annotated[str, _coded(S3_PATH_ERROR, parse_object)]
 PrefixPath = Annotated[str, _coded(S3_PATH_ERROR, parse_prefix)]
+GlobPath = Annotated[str, _coded(S3_PATH_ERROR, parse_glob)]
 OutputDir = Annotated[str, _coded(S3_PATH_ERROR, _output_dir)]
 InputRoot = Annotated[str, _coded(S3_PATH_ERROR, _input_root)]
 Crc64Nvme = Annotated[str, AfterValidator(_crc64nvme)]
@@ -233,6 +241,7 @@ LabelKey = Annotated[
 ]
 LabelValue = Annotated[str, _text(255, least=0)]
 Script = Annotated[str, _text(65536, also="\t\n\r")]
+Array = Annotated[str, AfterValidator(_array)]
 SlurmName = Annotated[str, _pattern(_SLURM_NAME, _SLURM_RULE)]
 Constraint = Annotated[str, AfterValidator(_constraint)]
 Licenses = Annotated[

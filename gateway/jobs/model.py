@@ -7,6 +7,7 @@ What a site allows is in `gateway.jobs.limits`; where files land in
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Self
 
@@ -22,6 +23,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gateway.array import Array as Tasks
+from gateway.array import parse_array
 from gateway.errors import AppCode, ErrorDetail, GatewayError
 from gateway.ids import parse_ref
 from gateway.images.names import ImageName, parse_image
@@ -29,9 +32,11 @@ from gateway.jobs.document import Place, details_of, load_json, place_text
 from gateway.jobs.fields import (
     IMAGE_ERROR,
     S3_PATH_ERROR,
+    Array,
     Bool,
     Cluster,
     Constraint,
+    GlobPath,
     ImageText,
     InputRoot,
     Int,
@@ -114,8 +119,9 @@ class JobInput(Model):
 
     cluster: Cluster
     image: ImageText
-    # Before input_files, which may be left out where this is given.
+    # Before input_files, which may be left out where one of these is given.
     input_dirs: Annotated[tuple[PrefixPath, ...], Field(max_length=100)] | None = None
+    input_globs: Annotated[tuple[GlobPath, ...], Field(max_length=100)] | None = None
     input_files: Annotated[Files, Field(validate_default=True)] = ()
     output_dir: OutputDir
     params: Params = Params()
@@ -150,6 +156,7 @@ class JobInput(Model):
         ]
         | None
     ) = None
+    array: Array | None = None
     share_with: Sharing | None = None
 
     @property
@@ -159,13 +166,18 @@ class JobInput(Model):
 
     @cached_property
     def files(self) -> tuple[InputFile, ...]:
-        """The input files in one form, whichever they were given in; those of `input_dirs` are not among them."""
+        """The input files in one form, whichever they were given in; what is to be listed is not among them."""
         return in_one_form(self.input_files)
 
     @cached_property
     def shared(self) -> tuple[InputFile, ...]:
         """The shared inputs in one form."""
         return in_one_form(self.shared_inputs)
+
+    @cached_property
+    def tasks(self) -> Tasks | None:
+        """The tasks of its array; None where it is none."""
+        return None if self.array is None else parse_array(self.array)
 
     @property
     def cpu_seconds(self) -> int:
@@ -177,16 +189,17 @@ class JobInput(Model):
     def _may_be_left_out(
         cls, value: object, check: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> object:
-        """Take no list at all, as JSON never gives a tuple, where there are `input_dirs`."""
+        """Take no list at all, as JSON never gives a tuple, where there are `input_dirs` or `input_globs`."""
         if value != ():
             return check(value)
-        if not info.data.get("input_dirs", True):
+        if not (info.data.get("input_dirs", True) or info.data.get("input_globs", True)):
             raise PydanticCustomError("missing", "Field required")
         return value
 
     @model_validator(mode="after")
     def _containers(self) -> Self:
-        if not self.input_dirs:  # else the number of files is known once S3 has listed them
+        # With an array each container has all files; what S3 is to list is not known yet.
+        if self.tasks is None and not (self.input_dirs or self.input_globs):
             wrong = misfit(len(self.input_files), self.num_containers, self.split_points)
             if wrong is not None:
                 raise error_at(wrong[1], wrong[0])
@@ -196,6 +209,33 @@ class JobInput(Model):
                 f"must have one list for each of the {self.num_containers} containers, not "
                 f"{len(lists)}",
                 "per_container_args",
+            )
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_tasks(cls, data: object) -> object:
+        """An array says how many containers there are; what is no array is told of as that."""
+        if isinstance(data, dict) and "array" in data and "num_containers" not in data:
+            with suppress(ValueError, AttributeError):
+                return {**data, "num_containers": len(parse_array(data["array"]).numbers)}
+        return data
+
+    @model_validator(mode="after")
+    def _array(self) -> Self:
+        tasks = self.tasks
+        if tasks is None:
+            return self
+        if len(tasks.numbers) != self.num_containers:
+            raise error_at(
+                f"must be {len(tasks.numbers)}, one container for each task of the array {self.array}, not "
+                f"{self.num_containers}",
+                "num_containers",
+            )
+        if self.split_points is not None:
+            raise error_at(
+                "does not go with array, whose tasks get all input files each; leave one of them out",
+                "split_points",
             )
         return self
 
@@ -214,10 +254,10 @@ class JobInput(Model):
                 parameter.type is ParameterType.MANIFEST_FILE
                 and parameter.manifest_file_format is ManifestFileFormat.DATA_IDS
             )
-            if wanted and (without or self.input_dirs):
+            if wanted and (without or self.input_dirs or self.input_globs):
                 raise error_at(
                     "data_ids needs a data_id for every input file; write input_files as objects "
-                    'with "data_id" and leave input_dirs out, or use the format files',
+                    'with "data_id" and leave input_dirs and input_globs out, or use the format files',
                     "params",
                     *place,
                     "manifest_file_format",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.array import variables
 from gateway.errors import AppCode, ErrorDetail, GatewayError
 from gateway.jobs.args import render
 from gateway.jobs.document import Place, place_text
@@ -36,7 +37,8 @@ class PlannedContainer:
 class Plan:
     """All containers of a job.
 
-    `files` are shared out among them, in this order: `input_files`, then what `input_dirs` hold. `shared` go to each.
+    `files` are shared out among them, in this order: `input_files`, then what `input_dirs` and `input_globs` hold; of an
+    array, each has all. `shared` go to each.
     `paths` and `shared_paths` are relative to the input mount point.
     """
 
@@ -60,7 +62,7 @@ def make_plan(asked: JobInput, listed: Sequence[Sequence[InputFile]] = ()) -> Pl
     asked
         The job.
     listed
-        What S3 has in each of its `input_dirs`, by key.
+        What S3 has in each of its `input_dirs`, then of each of its `input_globs`, by key.
 
     Raises
     ------
@@ -71,7 +73,9 @@ def make_plan(asked: JobInput, listed: Sequence[Sequence[InputFile]] = ()) -> Pl
     files = asked.files + tuple(item for each in listed for item in each)
     _check_counts(asked, len(files))
     places: list[Place] = [("input_files", index) for index in range(len(asked.files))]
-    places += [("input_dirs", index) for index, each in enumerate(listed) for _ in each]
+    dirs = [("input_dirs", index) for index in range(len(asked.input_dirs or ()))]
+    globs = [("input_globs", index) for index in range(len(asked.input_globs or ()))]
+    places += [where for where, each in zip(dirs + globs, listed, strict=False) for _ in each]
     places += [("shared_inputs", index) for index in range(len(asked.shared))]
     paths = lay_out(
         [item.file for item in files + asked.shared],
@@ -80,21 +84,32 @@ def make_plan(asked: JobInput, listed: Sequence[Sequence[InputFile]] = ()) -> Pl
         generated=_generated_names(asked),
     )
     mine, shared = paths[: len(files)], paths[len(files) :]
-    shares = split(len(files), asked.num_containers, asked.split_points)
+    shares = (
+        split(len(files), asked.num_containers, asked.split_points)
+        if asked.tasks is None
+        else (range(len(files)),) * asked.num_containers
+    )
     containers = [_container(asked, n, share, files, mine) for n, share in enumerate(shares)]
     return Plan(files, mine, asked.shared, shared, tuple(containers))
 
 
 def _check_counts(asked: JobInput, files: int) -> None:
-    """Check what can be known only once `input_dirs` are listed, and hold the model's rules again."""
+    """Check what can be known only once S3 has listed its files, and hold the model's rules again."""
     if files > MAX_FILES:
         raise _refused(
-            "input_dirs",
+            "input_dirs" if asked.input_dirs else "input_globs",
             f"with them the job has over {MAX_FILES} input files, the most there may be; name narrower prefixes",
         )
-    wrong = misfit(files, asked.num_containers, asked.split_points)
-    if wrong is not None:
-        raise _refused(*wrong)
+    if asked.tasks is None:
+        wrong = misfit(files, asked.num_containers, asked.split_points)
+        if wrong is not None:
+            raise _refused(*wrong)
+    elif files * asked.num_containers > MAX_SHARED:
+        raise _refused(
+            "array",
+            f"{files} files for each of {asked.num_containers} tasks are over {MAX_SHARED} downloads; use fewer tasks, put "
+            "the files into one archive, or leave array out, so that the files are split",
+        )
     if len(asked.shared) * asked.num_containers > MAX_SHARED:
         raise _refused(
             "shared_inputs",
@@ -152,7 +167,8 @@ def _container(
         manifest=f"{mount}/{manifest_name(number)}" if manifest is not None else None,
         more=own,
     )
-    return PlannedContainer(number, share, args, environment, generated)
+    tasks = {} if asked.tasks is None else variables(asked.tasks, number)
+    return PlannedContainer(number, share, args, {**tasks, **environment}, generated)
 
 
 def _refused(field: str, text: str) -> GatewayError:

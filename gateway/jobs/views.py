@@ -67,15 +67,15 @@ def full(session: Session, job: Job) -> wire.Job:
     """A job with its inputs (with their checksums) and the outputs that were seen in S3."""
     body = preview(session, job).model_dump()
     rows = store.inputs(session, job.id or 0)
-    own = [row for row in rows if row.container is not None]
+    # Each once: of an array, every container has them all.
+    own = list({row.position: row for row in rows if row.container is not None}.values())
     shared = [row for row in rows if row.container is None]
     files: dict[str, Any] = {}
     for field, among in (("input_files", own), ("shared_inputs", shared)):
         if field in job.job_input:
             files[field] = _files(job.job_input[field], among)
-    listed = (
-        own[len(job.job_input.get("input_files", [])) :] if job.job_input.get("input_dirs") else []
-    )
+    found = job.job_input.get("input_dirs") or job.job_input.get("input_globs")
+    listed = own[len(job.job_input.get("input_files", [])) :] if found else []
     body["job_input"] = {**job.job_input, **files}
     return wire.Job(
         **body,

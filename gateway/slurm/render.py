@@ -33,6 +33,7 @@ class ScriptValues:
 
     `tasks` are those of the array. Each has either `per_task` containers side by side on one node, or one container with
     `nodes` nodes; `cpus` and `gpus` are those of one container on one node, `memory_mb` is that of all on a node.
+    `at_once` tasks may run at one time, 0 is no bound.
     """
 
     job_name: str
@@ -56,6 +57,7 @@ class ScriptValues:
     constraint: str | None = None
     reservation: str | None = None
     licenses: str | None = None
+    at_once: int = 0
 
 
 def render(template: str, values: ScriptValues) -> str:
@@ -167,5 +169,6 @@ def _check(values: ScriptValues) -> None:
             raise ValueError(f"the path {path!r} may not stand in a batch script")
     if any(type(number) is not int or number < 1 for number in numbers):
         raise ValueError(f"counts in a batch script are whole numbers from 1: {numbers}")
-    if any(type(number) is not int or number < 0 for number in (values.number, values.gpus)):
-        raise ValueError("numbers of submissions and GPUs are whole numbers from 0")
+    from_zero = (values.number, values.gpus, values.at_once)
+    if any(type(number) is not int or number < 0 for number in from_zero):
+        raise ValueError("numbers of submissions, GPUs and tasks at once are whole numbers from 0")

@@ -111,14 +111,6 @@ def test_the_only_site_need_not_be_named(fake: FakeGateway) -> None:
     run(fake, "ctsbatch", *NEEDED).refused(2, "none that take jobs")
 
 
-@pytest.mark.parametrize("argv", [("job.sh",), ("job.sh", *NEEDED), (*NEEDED, "job.sh", "--", "x")])
-def test_a_script_is_refused_before_all_else_naming_the_way(
-    fake: FakeGateway, argv: tuple[str, ...]
-) -> None:
-    run(fake, "ctsbatch", *argv).refused(2, "job.sh: ctsbatch does not run scripts yet", "after --")
-    assert fake.jobs.calls == []
-
-
 @pytest.mark.parametrize("left_out", ["--image", "--input", "--output"])
 def test_what_is_needed_is_named_when_it_is_missing(fake: FakeGateway, left_out: str) -> None:
     at = NEEDED.index(left_out)

@@ -200,6 +200,7 @@ SAMPLES: dict[str, Any] = {
     "shared_inputs": ["data/z"],
     "script": "echo",
     "input_dirs": ["data/"],
+    "input_globs": ["data/*.fq"],
     "split_points": [1],
     "depends_on": [{"job_id": "1"}],
     "skip_existing": True,
@@ -213,6 +214,7 @@ SAMPLES: dict[str, Any] = {
     "licenses": "x",
     "retries": 1,
     "per_container_args": [["x"], ["y"]],
+    "array": "1-2",
     "share_with": {"users": ["bob"]},
 }
 

@@ -139,6 +139,49 @@ def test_with_dirs_alone_the_job_is_shown_without_a_list_that_it_did_not_have(de
     assert [item.file for item in shown.listed_files] == [f"{top}d/a"]
 
 
+def test_what_matches_comes_in_the_order_of_the_patterns(desk: Desk) -> None:
+    for key in ("g/b.fq", "g/a.fq", "g/c.fa", "g/sub/d.fq", "g/x1", "g/x33"):
+        desk.file(key)
+    top = f"{desk.bucket}/{desk.world.prefix}"
+    body = desk.body(input_globs=[f"{top}g/x[1-2]", f"{top}g/*.fq"], array="1-2")
+    del body["input_files"]
+    number = desk._admission.admit(ALICE, body).id or 0
+    shown = _shown(desk, number)
+    assert [item.file for item in shown.listed_files] == [
+        f"{top}g/x1",
+        f"{top}g/a.fq",
+        f"{top}g/b.fq",
+    ]
+    assert shown.input_file_count == 3
+    assert len(_inputs(desk, number)) == 6  # each of the two tasks gets all
+
+
+def test_a_pattern_that_nothing_matches_or_that_is_too_wide_is_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.file("g/a.fq")
+    top = f"{desk.bucket}/{desk.world.prefix}"
+    error = desk.refused(input_globs=[f"{top}g/*.fa"])
+    assert error.code is AppCode.S3_PATH_NOT_FOUND
+    assert "input_globs[0]: no object matches" in error.message
+    for most, said in ((100_001, "over 100000 objects to be looked at"), (10_001, "10000 in all")):
+        rows = [(f"g/{n:06}", 1) for n in range(most)]
+        monkeypatch.setattr(desk.world.store, "listed", lambda *_, rows=rows: rows)
+        error = desk.refused(input_globs=[f"{desk.bucket}/g/*"])
+        assert error.details[0].loc == ("input_globs", 0)
+        assert said in error.message
+
+
+def test_a_pattern_below_what_a_user_may_not_read_is_refused_before_it_is_listed(
+    world: World,
+) -> None:
+    desk = Desk(world, [PathRule(path=f"{world.bucket.bucket}/{world.prefix}", perm="write")])
+    error = desk.refused(input_globs=[f"{world.bucket.bucket}/{world.prefix.rstrip('/')}*/x"])
+    assert error.code is AppCode.S3_PATH_INACCESSIBLE
+    desk.file("g/x")
+    desk.admit(input_globs=[f"{world.bucket.bucket}/{world.prefix}g/*"])
+
+
 @pytest.mark.parametrize(
     ("keys", "code", "said"),
     [

@@ -75,6 +75,7 @@ VALUES = st.builds(
     constraint=st.none() | st.sampled_from(["cpu", "gpu&hbm80g", "[rack1*2|rack2]", "(a|b)&c"]),
     reservation=st.none() | words,
     licenses=st.none() | st.sampled_from(["cfs", "cfs,scratch:2", "matlab@server.x:10"]),
+    at_once=st.integers(0, 1000),
 )
 ANY = {
     **dict.fromkeys(
@@ -84,7 +85,7 @@ ANY = {
     **dict.fromkeys(
         ("tasks", "per_task", "cpus", "memory_mb", "minutes", "signal_seconds"), any_number
     ),
-    **dict.fromkeys(("number", "nodes", "gpus"), any_number),
+    **dict.fromkeys(("number", "nodes", "gpus", "at_once"), any_number),
 }
 
 
@@ -172,6 +173,11 @@ def test_what_a_job_asks_of_slurm_is_a_directive_each() -> None:
     assert "--nodes=1\n" in plain
     for word in ("per-node", "gpus", "constraint", "reservation", "licenses"):
         assert word not in plain
+
+
+def test_an_array_that_is_held_to_so_many_at_once_says_so() -> None:
+    assert "#SBATCH --array=0-2%2\n" in render("generic", dataclasses.replace(GOOD, at_once=2))
+    assert "#SBATCH --array=0-2\n" in render("generic", GOOD)
 
 
 def test_no_path_holds_what_slurm_would_expand_in_file_names() -> None:

@@ -1,0 +1,3 @@
+#!/bin/sh
+# An image with bash, for batch scripts; its own program says so.
+echo "bring a script"
