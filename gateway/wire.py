@@ -147,7 +147,10 @@ class PlannedContainer(BaseModel):
 
 
 class DryRun(BaseModel):
-    """POST /jobs?dry_run=true: what the job would be. `containers_left_out` are the last ones, past what an answer holds."""
+    """POST /jobs?dry_run=true: what the job would be.
+
+    `containers_left_out` are the last ones, past what an answer holds; all of them where other jobs are yet to write inputs.
+    """
 
     image: JobImage
     num_containers: int

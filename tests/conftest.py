@@ -96,7 +96,7 @@ class DevCluster:
         return reference
 
     def submit(self, user: str = "alice", **fields: Any) -> str:
-        """Submit a job; fields override those of a small one."""
+        """Submit a job; fields override those of a small one, and None takes one away."""
         job: dict[str, Any] = {
             "cluster": "dev",
             "input_files": ["sample-data/reads/sample-2.txt"],
@@ -104,8 +104,8 @@ class DevCluster:
             "memory": "50MB",
             "runtime": 120,
         }
-        job.update(fields)
-        return self.run("cts", "submit", "-", user=user, text=json.dumps(job)).stdout.strip()
+        given = {key: value for key, value in (job | fields).items() if value is not None}
+        return self.run("cts", "submit", "-", user=user, text=json.dumps(given)).stdout.strip()
 
     def job(self, job_id: str, user: str = "alice") -> dict[str, Any]:
         """A job as JSON."""

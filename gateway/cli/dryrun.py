@@ -9,6 +9,9 @@ import typer
 from gateway.cli.text import clean, fields, print_json, table
 from gateway.wire import DryRun
 
+_LATE = (
+    "\nOther jobs are yet to write some of the inputs; containers get theirs when these have ended."
+)
 _COMMAND = 200  # characters of a container's command that are shown; --json has all
 
 
@@ -27,6 +30,16 @@ def show_dry_run(found: DryRun, *, as_json: bool) -> None:
             ("Bytes", found.input_bytes),
         ]
     )
+    _show_containers(found)
+    for number, script in enumerate(found.scripts):
+        typer.echo(f"\nScript {number}" if len(found.scripts) > 1 else "\nScript")
+        typer.echo("\n".join(clean(line) for line in script.split("\n")), nl=False)
+
+
+def _show_containers(found: DryRun) -> None:
+    if not found.containers:
+        typer.echo(_LATE)
+        return
     typer.echo("\nContainers")
     table(
         ("ID", "FILES", "FIRST FILE", "COMMAND"),
@@ -37,9 +50,6 @@ def show_dry_run(found: DryRun, *, as_json: bool) -> None:
     )  # fmt: skip
     if found.containers_left_out:
         typer.echo(f"and {found.containers_left_out} more")
-    for number, script in enumerate(found.scripts):
-        typer.echo(f"\nScript {number}" if len(found.scripts) > 1 else "\nScript")
-        typer.echo("\n".join(clean(line) for line in script.split("\n")), nl=False)
 
 
 def _short(text: str) -> str:

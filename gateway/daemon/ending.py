@@ -108,4 +108,5 @@ class Ender:
         self._site.log_wake.set()
         self._site.submit_wake.set()  # others may wait for it
         self._site.skip_wake.set()
+        self._site.inputs_wake.set()
         log.info("job.ended", job=job_id, phase=str(phase))

@@ -18,6 +18,7 @@ from gateway.daemon.events import Dispatcher
 from gateway.daemon.image_service import ImageService
 from gateway.daemon.image_stager import ImageStager
 from gateway.daemon.job_admin import JobAdmin
+from gateway.daemon.late_inputs import LateInputs
 from gateway.daemon.logs import LogKeeper, LogRoad
 from gateway.daemon.loops import Loop
 from gateway.daemon.mailbox import Mailbox
@@ -146,10 +147,12 @@ class Gateway:
             keeper = LogKeeper(self.database, self.objects, site, area)
             keepers = [Loop(f"logs:{site.name}", keeper.tick, site.log_wake, self._stop)]
         skipper = Skipper(self.database, self.objects, site)
+        late = LateInputs(self.database, self.objects, site)
         images = ImageStager(self.database, site, self.registry)
         return [
             Loop(f"submit:{site.name}", submitter.tick, site.submit_wake, self._stop),
             Loop(f"skip:{site.name}", skipper.tick, site.skip_wake, self._stop),
+            Loop(f"inputs:{site.name}", late.tick, site.inputs_wake, self._stop),
             Loop(f"poll:{site.name}", poller.tick, site.poll_wake, self._stop),
             Loop(f"mailbox:{site.name}", mailbox.tick, site.mail_wake, self._stop),
             Loop(f"clean:{site.name}", cleaner.tick, site.clean_wake, self._stop),
@@ -190,6 +193,7 @@ class Gateway:
         if site is not None:  # else it is not in the configuration any more
             site.submit_wake.set()
             site.skip_wake.set()
+            site.inputs_wake.set()
             site.poll_wake.set()
 
     def _wake_all(self, name: str) -> None:

@@ -91,7 +91,8 @@ def _by(slurm_state: str) -> str:
 def describe(job: Job, containers: Sequence[Container], outputs: int) -> tuple[Phase, str | None]:
     """Decide a job's end from its containers', and say in a sentence what went wrong."""
     failed = [c for c in containers if c.phase == "error"]
-    if job.cancel_by is not None and any(c.phase == "canceled" for c in containers):
+    canceled = not containers or any(c.phase == "canceled" for c in containers)
+    if job.cancel_by is not None and canceled:
         return Phase.CANCELED, None
     if failed:
         first = failed[0]

@@ -32,6 +32,7 @@ class Site:
     poll_wake: threading.Event = field(default_factory=threading.Event)
     mail_wake: threading.Event = field(default_factory=threading.Event)
     skip_wake: threading.Event = field(default_factory=threading.Event)
+    inputs_wake: threading.Event = field(default_factory=threading.Event)
     clean_wake: threading.Event = field(default_factory=threading.Event)
     log_wake: threading.Event = field(default_factory=threading.Event)
     refdata_wake: threading.Event = field(default_factory=threading.Event)

@@ -13,37 +13,30 @@ from gateway.jobs.model import JobInput
 from gateway.jobs.outputs import container_dir
 from gateway.jobs.plan import Plan, PlannedContainer
 from gateway.s3.client import ObjectInfo
-from gateway.store.tables import Image
+from gateway.store.tables import Job
 
 
-def fingerprints(
-    user: str,
-    asked: JobInput,
-    image: Image,
-    plan: Plan,
-    found: Sequence[ObjectInfo],
-    refdata: str | None,
-) -> list[str]:
+def fingerprints(job: Job, asked: JobInput, plan: Plan, found: Sequence[ObjectInfo]) -> list[str]:
     """Return the fingerprint of each container, by its number.
 
     Parameters
     ----------
-    user
-        Whose job it is: another's containers are never the same.
+    job
+        Its user counts: another's containers are never the same. So does its image, with where containers see the
+        reference data that it may have.
     found
         What S3 shows of `plan.everything`, in that order.
-    refdata
-        Where containers see the reference data of the image, if it has any.
     """
     first = len(plan.files)
     shared = [
         [path, item.file, found[first + position].etag]
         for position, (item, path) in enumerate(zip(plan.shared, plan.shared_paths, strict=True))
     ]
+    refdata = job.image["refdata_id"]
     common = {
-        "user": user,
-        "image": image.digest,
-        "refdata": [image.refdata_id, refdata],
+        "user": job.user,
+        "image": job.image["digest"],
+        "refdata": [refdata and int(refdata), job.image["refdata_mount_point"]],
         "script": asked.script,
         "nodes": asked.nodes or 1,  # on each of which the program is started
         "mounts": [asked.params.input_mount_point, asked.params.output_mount_point],

@@ -19,11 +19,12 @@ MOST_BYTES = 8 << 20  # of the containers in an answer; the first is always ther
 def dry_run(checked: Checked, scripts: Sequence[str]) -> wire.DryRun:
     """Show a request that was checked.
 
-    Containers are shown from the first on until they come to 8 MiB of JSON; `containers_left_out` counts the others.
+    Containers are shown from the first on until they come to 8 MiB of JSON; `containers_left_out` counts the others. None is
+    shown where other jobs are yet to write some of the inputs.
     """
-    asked, plan = checked.asked, checked.plan
+    asked, plan, found = checked.asked, checked.inputs.plan, checked.inputs.found
     mount = asked.params.input_mount_point
-    shared = zip(plan.shared, plan.shared_paths, checked.found[len(plan.files) :], strict=True)
+    shared = zip(plan.shared, plan.shared_paths, found[len(plan.files) :], strict=True)
     shown: list[wire.PlannedContainer] = []
     left = MOST_BYTES
     for each in plan.containers:
@@ -36,23 +37,24 @@ def dry_run(checked: Checked, scripts: Sequence[str]) -> wire.DryRun:
     return wire.DryRun(
         image=wire.JobImage.model_validate(pinned(checked.image, checked.variant)),
         num_containers=asked.num_containers,
-        input_file_count=len(checked.found),
-        input_bytes=sum(info.size for info in checked.found),
+        input_file_count=len(found),
+        input_bytes=checked.inputs.size,
         shared_inputs=_files(mount, shared),
         generated_files=_generated(mount, common),
         containers=shown,
-        containers_left_out=len(plan.containers) - len(shown),
+        containers_left_out=asked.num_containers - len(shown),
         scripts=list(scripts),
     )
 
 
 def _container(checked: Checked, each: PlannedContainer) -> wire.PlannedContainer:
-    asked, plan, image = checked.asked, checked.plan, checked.variant.config
+    asked, image = checked.asked, checked.variant.config
+    plan, found = checked.inputs.plan, checked.inputs.found
     mount = asked.params.input_mount_point
     what = program({"entrypoint": image.entrypoint, "cmd": image.cmd}, asked.script, mount)
     return wire.PlannedContainer(
         index=each.number,
-        input_files=_files(mount, ((plan.files[n], plan.paths[n], checked.found[n]) for n in each.files)),
+        input_files=_files(mount, ((plan.files[n], plan.paths[n], found[n]) for n in each.files)),
         argv=[*what["entrypoint"], *(each.args or what["cmd"])],
         environment=each.environment,
         output_dir=container_dir(asked.output_dir, each.number, declobber=asked.params.declobber),

@@ -39,7 +39,7 @@ class Restarts:
         with self._db.write() as session:
             job = _in_error(session, job_id)
             missing = [c for c in store.containers(session, job_id) if c.phase != "complete"]
-            if not missing:
+            if not missing and not job.unplanned:
                 raise GatewayError(
                     AppCode.INVALID_JOB_STATE,
                     f"Nothing of job {job_id} is missing: all of its containers are complete. It ended in error for "
@@ -90,7 +90,7 @@ class Restarts:
         text: str,
     ) -> None:
         store.drop_outputs(session, job.id or 0, [c.index for c in containers])
-        count = len(containers)
+        count = len(containers) or job.num_containers
         reopen(session, job, f"{text}: {count} container{'s' if count > 1 else ''}")
         audit(session, caller, action, str(job.id), "ok")
 

@@ -50,10 +50,20 @@ def any_active(session: Session, site: str) -> bool:
 
 
 def over(session: Session, site: str) -> list[int]:
-    """Return the ids of the jobs of a site that have not ended, but whose containers all have."""
+    """Return the ids of the jobs of a site that have not ended, but whose containers all have.
+
+    Also of those that are canceled before they have containers.
+    """
     there = select(Container.index).where(Container.job_id == Job.id)
     going = there.where(col(Container.phase).not_in(ENDED))
-    query = select(Job.id).where(*_open(site), exists(there), ~exists(going))
+    none = and_(col(Job.unplanned), col(Job.cancel_by).is_not(None))
+    query = select(Job.id).where(*_open(site), or_(exists(there), none), ~exists(going))
+    return [number or 0 for number in session.exec(query.order_by(col(Job.id)))]
+
+
+def unplanned(session: Session, site: str) -> list[int]:
+    """Return the jobs of a site that have no containers yet and are not canceled, oldest first."""
+    query = select(Job.id).where(*_open(site), col(Job.unplanned), col(Job.cancel_by).is_(None))
     return [number or 0 for number in session.exec(query.order_by(col(Job.id)))]
 
 

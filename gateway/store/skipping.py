@@ -18,6 +18,7 @@ def unchecked(session: Session, site: str) -> list[int]:
         Job.site == site,
         Job.phase == "created",
         col(Job.skip_check),
+        ~col(Job.unplanned),
         col(Job.cancel_by).is_(None),
     )
     return [number or 0 for number in session.exec(query.order_by(col(Job.id)))]

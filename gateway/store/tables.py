@@ -162,6 +162,9 @@ class Job(SQLModel, table=True):
     logs_stored: datetime | None = Field(default=None, sa_column=_time())
     logs_cleaned: bool = False
     skip_check: bool = False  # whether its containers are to be looked for among those done before
+    unplanned: bool = (
+        False  # it has no containers yet: jobs that it depends on are to write some of its inputs
+    )
     admin_meta: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 

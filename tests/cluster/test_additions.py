@@ -216,6 +216,46 @@ def test_jobs_wait_for_others_and_end_when_that_is_vain(site: DevCluster) -> Non
         assert code in done.stderr
 
 
+def test_a_job_reads_what_a_job_that_it_waits_for_writes(site: DevCluster) -> None:
+    image = site.image("checksum")
+    where = [f"results/pipeline-{uuid.uuid4().hex}" for _ in range(2)]
+    first = site.submit(
+        image=site.image("sleep"),
+        input_files=[f"sample-data/reads/sample-{n}.txt" for n in (2, 3, 4)],
+        output_dir=where[0],
+        params={"args": ["6"]},
+    )
+    after: dict[str, Any] = {"image": image, "depends_on": [{"job_id": first}]}
+    second = site.submit(
+        **after,
+        input_files=[f"{where[0]}/sample-{n}.txt" for n in (2, 3)],
+        num_containers=2,
+        output_dir=where[1],
+    )
+    third = site.submit(
+        image=image,
+        depends_on=[{"job_id": second}],
+        input_files=None,
+        input_dirs=[where[1]],
+    )
+    typo = site.submit(**after, input_files=[f"{where[0]}/nothing.txt"])
+    unwanted = site.submit(**after, input_files=None, input_dirs=[where[0]])
+    assert site.job(typo)["input_file_count"] == 0
+    site.run("cts", "cancel", unwanted)
+    assert site.finish(unwanted)["state"] == "canceled"
+    job = site.finish(second)
+    assert job["state"] == "complete", job["error"]
+    assert (job["input_file_count"], len(site.containers(second))) == (2, 2)
+    assert site.objects(f"{where[1]}/")["sample-3.txt"] == 1000
+    last = site.finish(third)
+    assert last["state"] == "complete", last["error"]
+    assert last["input_file_count"] == 4  # and the sums of each container
+    wrong = site.finish(typo)
+    assert (wrong["state"], wrong["slurm_jobs"]) == ("error", [])
+    assert wrong["error"].startswith("The job was not run: ")
+    assert f"{where[0]}/nothing.txt" in wrong["error"]
+
+
 def test_containers_that_were_done_before_are_not_run_again_while_their_outputs_are_there(
     site: DevCluster,
 ) -> None:

@@ -46,6 +46,8 @@ IMAGE: dict[str, Any] = {
     "cmd": ["-v"],
     "workdir": "/",
     "env": {"PATH": "/bin"},
+    "refdata_id": None,
+    "refdata_mount_point": None,
     "registered_by": "ada",
     "registered_on": "2026-01-31T12:00:00Z",
 }

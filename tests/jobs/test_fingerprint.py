@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from gateway.images.views import approved
 from gateway.jobs.fingerprint import fingerprints
 from gateway.jobs.model import parse_job_input
 from gateway.jobs.plan import make_plan
 from gateway.s3.client import ObjectInfo
-from gateway.store.tables import Image
+from gateway.store.tables import Image, Job
 from tests.store.rows import image
 
 BASE: dict[str, Any] = {
@@ -36,7 +37,10 @@ def marks(
     asked = parse_job_input(BASE | fields)
     plan = make_plan(asked)
     found = [ObjectInfo(1, etag * 32, None, None) for etag in etags[: len(plan.everything)]]
-    return fingerprints(user, asked, row or image(), plan, found, refdata)
+    kept = approved(row or image()).model_dump(mode="json")
+    row_of_job: dict[str, Any] = {"user": user, "image": {**kept, "refdata_mount_point": refdata}}
+    job = Job(**row_of_job)
+    return fingerprints(job, asked, plan, found)
 
 
 def test_the_same_job_has_the_same_fingerprints_and_each_container_its_own() -> None:
