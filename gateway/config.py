@@ -117,6 +117,7 @@ LicenseName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(@[A-Za-z0-9_.-]{1,63})?$")
 ]
 FeatureName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$")]
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+/-]{0,127}$")]
 Principal = Annotated[str, Field(pattern=r"^%?[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$")]
 Minutes = Annotated[int, Field(ge=0, le=527_040)]
 
@@ -281,6 +282,7 @@ class SiteSection(_Section):
     slurm_bin: AbsolutePath | None = None
     slurm_user: UserName | None = None
     template: str = "generic"
+    modules: tuple[ModuleName, ...] = ()
     partition: SlurmName | None = None
     account: SlurmName | None = None
     qos: SlurmName | None = None
@@ -290,6 +292,7 @@ class SiteSection(_Section):
     reservations: dict[SlurmName, tuple[Principal, ...]] = Field(default={})
     features: tuple[FeatureName, ...] = ()
     licenses: dict[LicenseName, Annotated[int, Field(ge=1)]] = Field(default={})
+    licenses_default: tuple[LicenseName, ...] = ()
     gpus_per_node: int = Field(default=0, ge=0, le=64)
     nodes_per_container: int = Field(default=1, ge=1, le=10_000)
     platform: str = Field(default="linux/amd64", pattern=r"^linux/[a-z0-9]{1,20}(/v[0-9]{1,2})?$")

@@ -107,6 +107,17 @@ class Ready(BaseModel):
     checks: list[ReadyLine]
 
 
+class TemplateCheck(BaseModel):
+    """POST /admin/sites/{site}/template: what was tried of a template; nothing was after what failed. `script`: of the smallest job."""
+
+    cluster: str
+    template: str
+    path: str
+    ok: bool
+    checks: list[ReadyLine]
+    script: str | None = None
+
+
 class Health(BaseModel):
     """GET /health."""
 

@@ -44,7 +44,16 @@ from gateway.api.requests import (
     one_request,
 )
 from gateway.api.restarts import restart, upload
-from gateway.api.sites import health, ready, root, sites, switch_off, switch_on, whoami
+from gateway.api.sites import (
+    check_template,
+    health,
+    ready,
+    root,
+    sites,
+    switch_off,
+    switch_on,
+    whoami,
+)
 from gateway.api.tokens import create, create_for, everybodys, mine, revoke, revoke_anybodys
 
 
@@ -135,6 +144,7 @@ ROUTES = (
     Route("DELETE", "/admin/refdata/{refdata_id}/{cluster}/clean", clean, ADMIN, status=204),
     Route("PUT", "/admin/sites/{site}/active", switch_on, ADMIN, status=204),
     Route("DELETE", "/admin/sites/{site}/active", switch_off, ADMIN, status=204),
+    Route("POST", "/admin/sites/{site}/template", check_template, ADMIN, wire.TemplateCheck),
     Route("GET", "/admin/webhooks", all_webhooks, ADMIN, wire.Webhooks),
     Route("DELETE", "/admin/webhooks/{webhook_id}", delete_any_webhook, ADMIN, status=204),
     Route("POST", "/admin/tokens", create_for, ADMIN, wire.NewToken),

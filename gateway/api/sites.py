@@ -52,6 +52,21 @@ def switch_on(request: Request, site: str) -> None:
     services_of(request).info.switch_site(caller_of(request), site, active=True)
 
 
+def check_template(
+    request: Request,
+    site: str,
+    template: Annotated[
+        str | None,
+        Query(
+            max_length=1024,
+            description="A name such as perlmutter, or a path on the gateway's machine; without it, the site's own.",
+        ),
+    ] = None,
+) -> wire.TemplateCheck:
+    """Try a template at a site: render it for sample jobs, and have bash and Slurm look at the script."""
+    return services_of(request).info.check_template(caller_of(request), site, template)
+
+
 def switch_off(
     request: Request,
     site: str,

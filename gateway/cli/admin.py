@@ -7,14 +7,28 @@ from typing import Annotated
 import typer
 
 from gateway.cli import admin_job, admin_restart, images, refdata, requests
-from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
+from gateway.cli.common import (
+    JOB_FAILED,
+    OK,
+    SOCKET,
+    AsJson,
+    Socket,
+    command,
+    connect,
+    examples,
+    leave,
+)
 from gateway.cli.filters import Image, Labels, Name
 from gateway.cli.show import job_list
 from gateway.cli.text import clean, print_json
 
 app = typer.Typer(help="For admins.", no_args_is_help=True, rich_markup_mode=None)
 site = typer.Typer(help="Which sites take jobs.", no_args_is_help=True, rich_markup_mode=None)
+template = typer.Typer(
+    help="Templates of batch scripts.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(images.admin, name="image")
+app.add_typer(template, name="template")
 app.add_typer(site, name="site")
 app.add_typer(refdata.app, name="refdata")
 app.add_typer(admin_job.app, name="job")
@@ -45,6 +59,45 @@ def jobs(
             image=image,
         )
         job_list(found, as_json=as_json)
+
+
+@template.command(
+    "check",
+    epilog=examples(
+        "cts admin template check",
+        "cts admin template check perlmutter --site dev",
+        "cts admin template check /etc/cts/own.sbatch.j2",
+    ),
+)
+@command
+def check_template(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|PATH]",
+            help="A template of the release, or a path on the gateway's machine. Default: each site's own.",
+        ),
+    ] = None,
+    sites: Annotated[
+        list[str] | None, typer.Option("--site", help="Only there; as often as needed.")
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = SOCKET,
+) -> None:
+    """Try a template: render it for sample jobs, have bash read it, and show it to Slurm; exit code 1 when one is wrong."""
+    with connect(socket) as client:
+        names = sites or [each.cluster for each in client.sites()]
+        found = [client.check_template(each, name) for each in names]
+    if as_json:
+        print_json(found)
+    else:
+        for one in found:
+            for line in one.checks:
+                verdict = "ok  " if line.ok else "FAIL"
+                where = one.path if line.name == "render" else ""
+                detail = ": ".join(part for part in (where, line.detail) if part)
+                typer.echo(clean(f"{verdict}  {one.cluster}: {line.name:<18}  {detail}"))
+    leave(JOB_FAILED if any(not one.ok for one in found) else OK)
 
 
 SiteArgument = Annotated[str, typer.Argument(metavar="SITE", help="One of: cts sites.")]

@@ -21,7 +21,7 @@ from gateway.errors import AppCode
 OK, JOB_FAILED, BAD_INPUT, NO_SUCH, UNREACHABLE, SERVER = 0, 1, 2, 3, 4, 5
 INTERRUPTED = 130  # 128 and SIGINT, as shells have it
 EXIT_CODES = (
-    "Exit codes: 0 good; 1 a job failed, was canceled, or did not end in time, or a file could not be moved; 2 bad input; 3 no such thing, or not allowed; "
+    "Exit codes: 0 good; 1 a job failed, was canceled, or did not end in time, a file could not be moved, or a template is wrong; 2 bad input; 3 no such thing, or not allowed; "
     "4 the gateway does not answer; 5 the gateway failed; 130 interrupted."
 )
 

@@ -34,6 +34,12 @@ class ServiceCalls(Calls):
         else:
             self._http.call("DELETE", where, params=given(reason=reason))
 
+    def check_template(self, cluster: str, template: str | None = None) -> wire.TemplateCheck:
+        """Try a template at a site, its own or another one (admins): sample scripts are rendered, and read by bash and Slurm."""
+        where = f"/admin/sites/{paths.segment(cluster)}/template"
+        response = self._http.call("POST", where, params=given(template=template))
+        return self._http.read(wire.TemplateCheck, response)
+
     def ready(self) -> wire.Ready:
         """Return the state of all that the gateway depends on."""
         return self._http.get(wire.Ready, "/ready")

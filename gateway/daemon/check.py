@@ -13,11 +13,12 @@ from functools import partial
 from gateway import wire
 from gateway.config import Config, SiteSection
 from gateway.daemon.site import Site, make_site
+from gateway.daemon.templates import sample
 from gateway.errors import ConfigError, GatewayError, SiteError, StoreError
 from gateway.images.crane import Crane
 from gateway.images.logins import LoginError, Logins
 from gateway.s3.client import ObjectStore
-from gateway.slurm.render import ScriptValues, render, template_path
+from gateway.slurm.render import render, template_path
 from gateway.store.db import Database
 
 _CHECK_FILE = ".check"
@@ -91,26 +92,7 @@ def _work(get: Callable[[], Site]) -> str:
 
 def _template(section: SiteSection) -> str:
     """Render a script as a small job would have it: a template may be there and still be wrong."""
-    job_dir = f"{section.work_dir}/jobs/1"
-    values = ScriptValues(
-        job_name="cts-check",
-        comment="cts-check",
-        job_dir=job_dir,
-        tasks=1,
-        per_task=1,
-        cpus=1,
-        memory_mb=1,
-        minutes=1,
-        signal_seconds=section.signal_seconds,
-        partition=section.partition,
-        account=section.account,
-        qos=section.qos,
-        python=str(section.python),
-        agent=f"{section.work_dir}/agent",
-        job_file=f"{job_dir}/job.json",
-        number=0,
-    )
-    render(section.template, values)
+    render(section.template, sample(section))
     return str(template_path(section.template))
 
 

@@ -30,6 +30,7 @@ from gateway.daemon.site import Site, make_site
 from gateway.daemon.skipping import Skipper
 from gateway.daemon.submit import Submitter
 from gateway.daemon.subscribers import Roads, synchronise
+from gateway.daemon.templates import Templates
 from gateway.ids import JobRef
 from gateway.images.crane import Crane
 from gateway.images.service import ImageRegistry
@@ -78,6 +79,7 @@ class Gateway:
         self.sites = {name: make_site(name, section) for name, section in config.sites.items()}
         for section in config.sites.values():
             template_path(section.template)
+        self.templates = Templates(self.database, self.sites)
         self.site_list = Sites(self.database, config.sites, self.trouble, self._wake_all)
         self._stop = threading.Event()
         self.events_wake = threading.Event()
@@ -240,6 +242,9 @@ class _Info:
         self, caller: Caller, name: str, *, active: bool, reason: str | None = None
     ) -> None:
         self._gateway.site_list.switch(caller, name, active=active, reason=reason)
+
+    def check_template(self, caller: Caller, name: str, template: str | None) -> wire.TemplateCheck:
+        return self._gateway.templates.check(caller, name, template)
 
     def ready(self) -> wire.Ready:
         checks = check(self._gateway.config, self._gateway.parts)

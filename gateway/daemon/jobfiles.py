@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.array import parse_array
-from gateway.config import Config
+from gateway.config import Config, SiteSection
 from gateway.daemon.site import Site
 from gateway.images.logins import Logins
 from gateway.jobs.quantities import slurm_minutes
@@ -119,9 +119,19 @@ def make_script(site: Site, submission: Submission, job: Job) -> str:
             gpus=job.job_input.get("gpus") or 0,
             constraint=job.job_input.get("constraint"),
             reservation=job.job_input.get("reservation"),
-            licenses=job.job_input.get("licenses"),
+            licenses=_licenses(section, job.job_input.get("licenses")),
             at_once=_at_once(job, submission.per_task),
+            modules=section.modules,
         ),
+    )
+
+
+def _licenses(section: SiteSection, asked: str | None) -> str | None:
+    """Return the licenses of a job, and those that each job has at its site; of one that is asked for, as many as that."""
+    own = asked.split(",") if asked is not None else []
+    names = {text.partition(":")[0] for text in own}
+    return (
+        ",".join([*own, *(name for name in section.licenses_default if name not in names)]) or None
     )
 
 

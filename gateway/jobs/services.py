@@ -240,6 +240,9 @@ class InfoService(Protocol):
     ) -> None:
         """Have a site take jobs, or no more of them; NOT_FOUND for one that there is not."""
 
+    def check_template(self, caller: Caller, name: str, template: str | None) -> wire.TemplateCheck:
+        """Try a site's template, or another one there; NOT_FOUND, ILLEGAL_PARAMETER."""
+
     def ready(self) -> wire.Ready:
         """Check each thing that the gateway depends on."""
 

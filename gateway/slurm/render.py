@@ -24,7 +24,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _FEATURES = re.compile(r"[A-Za-z0-9(\[][A-Za-z0-9_.:&|*()\[\]-]{0,254}", re.ASCII)
 _LICENSE = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}(?:@[A-Za-z0-9_.-]{1,63})?(?::[1-9][0-9]{0,8})?"
 _LICENSES = re.compile(rf"(?=.{{1,255}}\Z){_LICENSE}(?:,{_LICENSE})*", re.ASCII)
-_ENDING = ".sbatch.j2"
+_MODULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+/-]{0,127}", re.ASCII)
+ENDING = ".sbatch.j2"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ScriptValues:
 
     `tasks` are those of the array. Each has either `per_task` containers side by side on one node, or one container with
     `nodes` nodes; `cpus` and `gpus` are those of one container on one node, `memory_mb` is that of all on a node.
-    `at_once` tasks may run at one time, 0 is no bound.
+    `at_once` tasks may run at one time, 0 is no bound. `modules` are the site's, to be loaded before the agent is started.
     """
 
     job_name: str
@@ -58,6 +59,7 @@ class ScriptValues:
     reservation: str | None = None
     licenses: str | None = None
     at_once: int = 0
+    modules: tuple[str, ...] = ()
 
 
 def render(template: str, values: ScriptValues) -> str:
@@ -134,13 +136,13 @@ def template_path(template: str) -> Path:
     if template.startswith("/"):
         path = Path(template)
     elif _NAME.fullmatch(template):
-        path = folder / f"{template}{_ENDING}"
+        path = folder / f"{template}{ENDING}"
     else:
         raise ConfigError(
             f"template {template!r} is neither a name (letters, digits, - and _) nor an absolute path"
         )
     if not path.is_file():
-        known = sorted(found.name.removesuffix(_ENDING) for found in folder.glob(f"*{_ENDING}"))
+        known = sorted(found.name.removesuffix(ENDING) for found in folder.glob(f"*{ENDING}"))
         raise ConfigError(
             f"template {template!r} is not there; known: {', '.join(known)}, or an absolute path"
         )
@@ -164,6 +166,9 @@ def _check(values: ScriptValues) -> None:
     for text, pattern in patterns:
         if text is not None and not pattern.fullmatch(text):
             raise ValueError(f"{text!r} may not stand in a batch script")
+    for module in values.modules:
+        if not _MODULE.fullmatch(module):
+            raise ValueError(f"the module {module!r} may not stand in a batch script")
     for path in paths:
         if not _PATH.fullmatch(path):
             raise ValueError(f"the path {path!r} may not stand in a batch script")

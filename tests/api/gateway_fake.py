@@ -451,6 +451,19 @@ class FakeInfo:
         found[0].active = found[0].available = active
         found[0].unavailable_reason = found[0].inactive_reason = None if active else reason
 
+    def check_template(self, caller: Caller, name: str, template: str | None) -> wire.TemplateCheck:
+        if name not in [site.cluster for site in self.sites_]:
+            raise GatewayError(AppCode.NOT_FOUND, f"There is no site {name!r}; the sites are dev.")
+        good = template != "/etc/cts/bad.sbatch.j2"
+        line = wire.ReadyLine(name="render", ok=good, detail="renders" if good else "line 3: no")
+        return wire.TemplateCheck(
+            cluster=name,
+            template=template or "generic",
+            path=template or "/opt/generic.sbatch.j2",
+            ok=good,
+            checks=[line],
+        )
+
     def ready(self) -> wire.Ready:
         return wire.Ready(
             ready=self.well, checks=[wire.ReadyLine(name="s3", ok=self.well, detail="2 ms")]

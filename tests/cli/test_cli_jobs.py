@@ -397,3 +397,20 @@ def test_a_dry_run_is_not_waited_for(fake: FakeGateway, job_file: str) -> None:
     assert (done.code, done.out) == (2, "")
     assert "--wait does not go with --dry-run" in done.err
     assert fake.jobs.calls == []
+
+
+def test_admins_try_templates_at_each_site_or_at_some(fake_admin: FakeGateway) -> None:
+    done = run(fake_admin, "cts", "admin", "template", "check")
+    assert done.out == "ok    dev: render              /opt/generic.sbatch.j2: renders\n"
+    done = run(
+        fake_admin, "cts", "admin", "template", "check", "/etc/cts/bad.sbatch.j2", "--site", "dev"
+    )
+    assert (done.code, done.out.split()[0]) == (1, "FAIL")
+    assert "line 3: no" in done.out
+    done = run(fake_admin, "cts", "admin", "template", "check", "perlmutter", "--json")
+    assert json.loads(done.out)[0]["template"] == "perlmutter"
+    run(fake_admin, "cts", "admin", "template", "check", "--site", "mars").refused(3, "40000")
+
+
+def test_users_try_no_templates(fake: FakeGateway) -> None:
+    run(fake, "cts", "admin", "template", "check", "--site", "dev").refused(3, "20000")

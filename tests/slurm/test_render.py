@@ -248,7 +248,9 @@ class TestASitesOwnTemplate:
 
     def test_one_that_is_not_there_is_told_with_those_that_are(self, tmp_path: Path) -> None:
         for name in ("nope", f"{tmp_path}/none.j2", str(tmp_path)):
-            with pytest.raises(ConfigError, match=r"is not there; known: generic, or an absolute"):
+            with pytest.raises(
+                ConfigError, match=r"is not there; known: generic, perlmutter, or an absolute"
+            ):
                 template_path(name)
 
     @pytest.mark.parametrize("name", ["../generic", "a/b", "", "gen eric", "~/t.j2"])
@@ -263,6 +265,36 @@ def test_every_template_of_the_release_renders() -> None:
     assert "generic" in names
     for name in names:
         assert is_a_plain_script(render(name, dataclasses.replace(GOOD, qos="low")))
+
+
+def test_modules_are_loaded_in_a_login_shell_and_are_nothing_but_names() -> None:
+    for name in ("generic", "perlmutter"):
+        script = render(name, dataclasses.replace(GOOD, modules=("apptainer/1.4", "python/3.11")))
+        assert script.startswith("#!/bin/bash -l\n#SBATCH ")
+        assert "\nmodule load apptainer/1.4 python/3.11\nexec " in script
+    for word in ("a b", "a;id", "$(id)", "-x", "", "a\nb", "é"):
+        with pytest.raises(ValueError, match="may not stand in a batch script"):
+            render("generic", dataclasses.replace(GOOD, modules=("good", word)))
+
+
+def test_perlmutter_has_a_constraint_for_each_job_and_gpus_by_the_node() -> None:
+    assert "#SBATCH --constraint=cpu\n" in render("perlmutter", GOOD)
+    on_gpus = render("perlmutter", dataclasses.replace(GOOD, gpus=2, nodes=2))
+    assert "#SBATCH --constraint=gpu\n" in on_gpus
+    assert "#SBATCH --gpus-per-node=2\n" in on_gpus
+    own = dataclasses.replace(
+        GOOD, gpus=1, per_task=2, constraint="gpu&hbm80g", licenses="cfs,scratch"
+    )
+    script = render("perlmutter", own)
+    assert script.count("--constraint") == 1
+    for line in ("--constraint=gpu&hbm80g", "--gpus-per-node=2", "--licenses=cfs,scratch"):
+        assert f"#SBATCH {line}\n" in script
+
+
+@settings(max_examples=50)
+@given(VALUES)
+def test_perlmutters_is_as_plain_whatever_the_values(values: ScriptValues) -> None:
+    assert is_a_plain_script(render("perlmutter", values))
 
 
 @pytest.mark.cluster
