@@ -162,8 +162,8 @@ def _program(channel: paramiko.Channel, link: Link, silence: float) -> Program:
 
     return Program(
         _Input(channel),
-        _Output(channel.recv, silence),
-        _Output(partial(_errors, channel), silence),
+        _Output(channel, channel.recv, silence),
+        _Output(channel, partial(_errors, channel), silence),
         lambda: link.alive and not channel.closed,
         link.close,
         wait,
@@ -180,7 +180,10 @@ def _errors(channel: paramiko.Channel, size: int) -> bytes:
 class _Output(io.RawIOBase):
     """One of the outputs of a channel, as a raw file."""
 
-    def __init__(self, receive: Callable[[int], bytes], silence: float) -> None:
+    def __init__(
+        self, channel: paramiko.Channel, receive: Callable[[int], bytes], silence: float
+    ) -> None:
+        self._channel = channel
         self._receive = receive
         self._silence = silence
 
@@ -194,6 +197,8 @@ class _Output(io.RawIOBase):
             data = self._receive(len(buffer))
         except TimeoutError as exc:
             raise OSError(errno.ETIMEDOUT, f"no sign of life for {self._silence:g} s") from exc
+        if not data and not self._channel.eof_received:
+            raise OSError(errno.ECONNRESET, "the connection was lost")
         buffer[: len(data)] = data
         return len(data)
 
