@@ -9,6 +9,7 @@ import logging
 import re
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import paramiko
@@ -30,6 +31,7 @@ class Link:
         self._clients: list[paramiko.SSHClient] = []
         self._closed = False
         self._late = False
+        self._attempt_over = False
         self._lock = threading.Lock()
 
     def run(self, command: str) -> paramiko.Channel:
@@ -46,31 +48,39 @@ class Link:
         try:
             channel = self._connect().open_session(timeout=self._section.connect_seconds)
             channel.exec_command(command)
-            return channel
-        except SiteError:
+        except (SiteError, OSError, EOFError, ValueError, paramiko.SSHException) as exc:
+            self._attempt_over = True
             self.close()
-            raise
-        except (OSError, EOFError, ValueError, paramiko.SSHException) as exc:
-            self.close()
+            if isinstance(exc, SiteError):
+                raise
             raise SiteError(f"ssh: {self._where}: {self._told(exc)}") from exc
         finally:
             timer.cancel()
+        self._attempt_over = True
+        return channel
 
     @property
     def alive(self) -> bool:
         """Whether the connection is there, as far as is known."""
-        transports = [client.get_transport() for client in self._clients]
+        with self._lock:
+            transports = [client.get_transport() for client in self._clients]
         return bool(transports) and all(
             each is not None and each.is_active() for each in transports
         )
 
     def close(self) -> None:
-        """End it, or the attempt to make it."""
+        """End it, or the attempt to make it. It raises nothing, whoever ends it at the same time."""
         with self._lock:
             self._closed = True
             clients = self._clients[::-1]
         for client in clients:
-            client.close()
+            transport = client.get_transport()
+            # Its farewell through a jump host that has gone already does not get there.
+            with suppress(OSError, EOFError, paramiko.SSHException):
+                if transport is not None:
+                    transport.close()
+                if self._attempt_over:  # before, the client is at work in another thread
+                    client.close()
 
     @property
     def _where(self) -> str:
@@ -155,7 +165,7 @@ class Link:
                 "it, replace the line; else somebody is in between, and nothing was sent"
             ) from exc
         transport = client.get_transport()
-        if transport is None:
+        if transport is None or self._closed:
             raise EOFError
         sock = transport.sock
         if isinstance(sock, socket.socket):

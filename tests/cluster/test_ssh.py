@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from gateway.errors import SiteError
+from tests.cluster.backends import USER, ssh_hands
 from tests.conftest import DevCluster
 
 pytestmark = pytest.mark.cluster
@@ -39,3 +43,79 @@ def test_a_job_runs_from_s3_to_s3_at_a_site_that_is_reached_by_ssh(remote: DevCl
     shown = json.loads(remote.run("cts", "sites", "remote", "--json").stdout)[0]
     assert (shown["active"], shown["available"]) == (True, True)
     assert remote.run("cts", "logs", f"{job_id}_0").stdout == "checksum: 1 files\n"
+
+
+WORK = "/scratch/cts-remote"
+_CERTIFICATES = """
+set -e
+cd ~/.ssh
+ssh-keygen -q -t ed25519 -N '' -f $1/ca
+ssh-keygen -q -t ed25519 -N '' -f $1/key
+ssh-keygen -q -s $1/ca -I now -n $(id -un) -V -1h:+1h $1/key.pub && mv $1/key-cert.pub $1/now
+ssh-keygen -q -s $1/ca -I old -n $(id -un) -V -2h:-1h $1/key.pub && mv $1/key-cert.pub $1/old
+echo "cert-authority $(cat $1/ca.pub)" >> authorized_keys
+"""
+
+
+@pytest.fixture
+def there(site: DevCluster) -> Iterator[str]:
+    """A directory of the jobs' user; whom that user lets in is afterwards as it was."""
+    folder = site.run("mktemp", "-d", user=USER).stdout.strip()
+    keys = f"/home/{USER}/.ssh/authorized_keys"
+    site.run("cp", "-p", keys, f"{folder}/before", user="root")
+    yield folder
+    site.run("sh", "-c", f"cp -p {folder}/before {keys} && rm -rf {folder}", user="root")
+
+
+def test_a_certificate_lets_in_until_it_has_run_out(
+    site: DevCluster, there: str, tmp_path: Path
+) -> None:
+    site.run("sh", "-c", _CERTIFICATES, "sh", there, user=USER)
+    for name in ("key", "now", "old"):
+        (tmp_path / name).write_text(site.run("cat", f"{there}/{name}", user=USER).stdout)
+    new = {"key_file": tmp_path / "key", "certificate_file": tmp_path / "now"}
+    with closing(ssh_hands(site, there, tmp_path, **new)) as hands:
+        assert hands.size(f"{there}/none") is None
+    new["certificate_file"] = tmp_path / "old"
+    with (
+        closing(ssh_hands(site, there, tmp_path, **new)) as hands,
+        pytest.raises(SiteError, match=r"refused; offered: .*the certificate .*has not run out"),
+    ):
+        hands.size(f"{there}/none")
+
+
+def test_an_agent_lets_in_and_a_jump_host_leads_on(
+    site: DevCluster, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = json.loads(site.tool("env").stdout)
+    agent = f"{there}/agent"
+    start = f"ssh-agent -a {agent} | sed -n 's/^SSH_AGENT_PID=\\([0-9]*\\);.*/\\1/p'"
+    pid = site.run("sh", "-c", start, user="root").stdout.strip()
+    add = f"SSH_AUTH_SOCK={agent} ssh-add -q /etc/cts/ssh/id_ed25519"
+    try:
+        site.run("sh", "-c", add, user="root")
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"/proc/{facts['pid']}/root{agent}")
+        jump = f"{USER}@127.0.0.1:{facts['ssh_port']}"
+        given = {"key_file": None, "agent": True, "jump": jump}
+        with closing(ssh_hands(site, there, tmp_path, **given)) as hands:
+            assert hands.size(f"{there}/none") is None
+    finally:
+        site.run("kill", pid, user="root")
+
+
+def test_a_host_key_that_has_changed_is_told_by_the_check(site: DevCluster) -> None:
+    known = "/etc/cts/ssh/known_hosts"
+    other = "ssh-keygen -q -t ed25519 -N '' -f /tmp/other && cut -d ' ' -f 1,2 /tmp/other.pub"
+    site.run("cp", "-p", known, f"{known}.before", user="root")
+    try:
+        name = site.run("cut", "-d", " ", "-f", "1", known, user="root").stdout.strip()
+        key = site.run("sh", "-c", f"{other} && rm /tmp/other*", user="root").stdout
+        site.run("sh", "-c", f"cat > {known}", user="root", text=f"{name} {key}")
+        done = site.run("ctsd", "check", user="ctsd", check=False)
+    finally:
+        site.run("mv", f"{known}.before", known, user="root")
+    assert done.returncode == 1
+    for what in ("slurm", "work directory"):
+        (line,) = [each for each in done.stdout.splitlines() if f"site remote: {what}" in each]
+        assert line.startswith("FAIL"), line
+        assert "the host key of 127.0.0.1 has changed: it shows ssh-ed25519 SHA256:" in line

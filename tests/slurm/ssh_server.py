@@ -85,6 +85,8 @@ class SshServer:
         _thread(self._feed, channel, process.stdin)
         for each in outputs:
             each.join()
+        process.stdout.close()
+        process.stderr.close()
         with suppress(OSError, EOFError, paramiko.SSHException):
             channel.send_exit_status(process.wait())
             channel.close()

@@ -1,0 +1,89 @@
+"""A site that is reached by SSH loses its connection: no job is lost, none is run twice, and it says why it waits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import DevCluster
+from tests.faults.slurm import slurm_jobs_of
+
+
+@pytest.fixture(autouse=True)
+def remote(site: DevCluster) -> Iterator[None]:
+    """The site `remote`, on for the time of a test."""
+    site.run("cts", "admin", "site", "on", "remote", user="ada")
+    yield
+    site.run(
+        "cts", "admin", "site", "off", "remote", "--reason", "it is for tests alone", user="ada"
+    )
+
+
+def _cut(site: DevCluster) -> None:
+    """End the sessions of the jobs' user, without a word."""
+    site.run("pkill", "-KILL", "-f", "^sshd-session: ctsjob", user="root")
+
+
+def _trouble(site: DevCluster) -> str:
+    shown = json.loads(site.run("cts", "sites", "remote", "--json").stdout)[0]
+    return shown["unavailable_reason"] or ""
+
+
+def _completes_once(site: DevCluster, job_id: str) -> None:
+    job = site.finish(job_id)
+    assert job["state"] == "complete", job["error"]
+    assert len(job["slurm_jobs"]) == 1
+    assert slurm_jobs_of(site, job_id) == set(job["slurm_jobs"])
+
+
+def _submit_into_a_silent_slurm(site: DevCluster) -> str:
+    image = site.image("checksum")
+    site.run("curl", "-sf", "--unix-socket", "/run/cts/cts.sock", "http://cts/ready")
+    site.run("pkill", "-STOP", "-x", "slurmctld", user="root")
+    job_id = site.submit(image=image, cluster="remote")
+    site.until(lambda: site.run("pgrep", "-x", "sbatch", user="root", check=False).returncode == 0)
+    assert site.job(job_id)["phase"] == "submitting"
+    return job_id
+
+
+def test_an_sshd_that_is_away_holds_new_jobs_and_those_that_run_end_well(site: DevCluster) -> None:
+    image = site.image("sleep")
+    running = site.submit(image=image, cluster="remote", params={"args": ["3"]})
+    site.until(lambda: site.job(running)["phase"] == "run")
+    site.tool("stop", "sshd")
+    _cut(site)
+    waiting = site.submit(image=image, cluster="remote", params={"args": ["0"]})
+    site.until(lambda: "Unable to connect to port" in _trouble(site))
+    assert "ssh: ctsjob@127.0.0.1:" in _trouble(site)
+    ended = f"/scratch/cts-remote/jobs/{running}/0/.step-run.json"
+    site.until(lambda: site.run("test", "-e", ended, user="root", check=False).returncode == 0)
+    assert {site.job(each)["state"] for each in (running, waiting)}.isdisjoint(
+        {"complete", "error"}
+    )
+    site.tool("start", "sshd")
+    _completes_once(site, running)
+    _completes_once(site, waiting)
+
+
+def test_a_connection_that_is_cut_in_the_middle_of_a_submission_submits_nothing_twice(
+    site: DevCluster,
+) -> None:
+    job_id = _submit_into_a_silent_slurm(site)
+    _cut(site)
+    site.until(lambda: "submission is not known: " in (site.job(job_id)["reason"] or ""))
+    assert "the connection was lost" in site.job(job_id)["reason"]
+    assert site.run("pgrep", "-x", "sbatch", user="root", check=False).returncode == 0
+    site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
+    _completes_once(site, job_id)
+
+
+def test_a_daemon_killed_before_slurm_answered_over_ssh_submits_nothing_twice(
+    site: DevCluster,
+) -> None:
+    job_id = _submit_into_a_silent_slurm(site)
+    site.tool("kill", "gateway")
+    site.tool("start", "gateway")
+    site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
+    _completes_once(site, job_id)
