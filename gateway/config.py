@@ -45,6 +45,10 @@ _SOCKET_BYTES = 107  # unix(7)
 _LOG_AREA = re.compile(
     r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*/?", re.ASCII
 )
+_REST_URL = re.compile(
+    r"unix:/[A-Za-z0-9_.+/-]{1,106}|https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}"
+)
+_CLEAR = re.compile(r"http://(?!127\.0\.0\.1:|localhost:|\[::1\]:)")
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_.+/-]*")
 
 
@@ -91,6 +95,14 @@ def jump_address(text: str) -> tuple[str | None, str, int]:
 
 def _jump(text: str) -> str:
     jump_address(text)
+    return text
+
+
+def _rest_url(text: str) -> str:
+    if not _REST_URL.fullmatch(text):
+        raise ValueError(
+            "must be unix: and an absolute path, or http:// or https://, a host and a port, such as http://127.0.0.1:6820"
+        )
     return text
 
 
@@ -272,13 +284,31 @@ class SshSection(_Section):
         return self
 
 
+class RestSection(_Section):
+    """[sites.NAME.rest]: how the slurmrestd of a site with `backend = "rest"` is reached."""
+
+    url: Annotated[str, AfterValidator(_rest_url)]
+    token_file: AbsolutePath | None = None
+    token_command: tuple[str, ...] = ()
+    ca_file: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> RestSection:
+        if self.token_file is not None and self.token_command:
+            raise ValueError("token_file and token_command: one of them is enough")
+        if self.url.startswith("http") and self.token_file is None and not self.token_command:
+            raise ValueError("url over TCP needs token_file or token_command")
+        return self
+
+
 class SiteSection(_Section):
     """[sites.NAME]: one Slurm cluster."""
 
-    backend: Literal["cli", "ssh"] = "cli"
+    backend: Literal["cli", "ssh", "rest"] = "cli"
     work_dir: ScriptPath
     helper: tuple[str, ...] = ()
     ssh: SshSection | None = None
+    rest: RestSection | None = None
     slurm_bin: AbsolutePath | None = None
     slurm_user: UserName | None = None
     template: str = "generic"
@@ -333,6 +363,8 @@ class SiteSection(_Section):
             raise ValueError(
                 "helper is not for a site that is reached by ssh: ssh.user is the user of the jobs"
             )
+        if self.backend == "rest" and (self.rest is None or self.slurm_user is None):
+            raise ValueError('backend = "rest" needs [sites.NAME.rest] and slurm_user')
         return self
 
 
@@ -424,7 +456,14 @@ def warnings_of(path: Path, config: Config) -> list[str]:
     }
     if config.kafka.password_file is not None:
         files["kafka.password_file"] = config.kafka.password_file
-    found = []
+    for name, site in config.sites.items():
+        if site.rest is not None and site.rest.token_file is not None:
+            files[f"sites.{name}.rest.token_file"] = site.rest.token_file
+    found = [
+        f"sites.{name}.rest.url {site.rest.url}: tokens go there in clear; use https:// or a Unix socket"
+        for name, site in config.sites.items()
+        if site.rest is not None and _CLEAR.match(site.rest.url)
+    ]
     if {"url", "url_file"} <= config.database.model_fields_set:
         found.append(f"database.url in {path} is not used: database.url_file goes before it")
     if config.api.tls_key is not None:

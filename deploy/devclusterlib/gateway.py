@@ -10,7 +10,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from devclusterlib import certificates, registry
+from devclusterlib import certificates, registry, slurm
 from devclusterlib.parts import WITH_US, Part, must, quiet
 from devclusterlib.settings import COMMIT_FILE, ClusterError, Settings
 from devclusterlib.storage import S3_KEYS
@@ -54,6 +54,7 @@ def make_users(settings: Settings) -> None:
         ("/scratch/cts-remote", "ctsjob", 0o700),
         (str(SSH), "ctsd", 0o700),
         ("/home/ctsjob/.ssh", "ctsjob", 0o700),
+        ("/scratch/cts-rest", "ctsjob", 0o700),
     ):
         path = Path(directory)
         path.mkdir(parents=True, exist_ok=True)
@@ -102,6 +103,7 @@ def _secret(path: Path, user: str, text: str) -> None:
 
 def _configuration(settings: Settings) -> str:
     slurm_bin = f'slurm_bin = "{settings.slurm_prefix}/bin"\n' if settings.slurm_prefix else ""
+    scontrol = f"{settings.slurm_prefix}/bin/scontrol" if settings.slurm_prefix else "scontrol"
     helper = 'helper = ["sudo", "-n", "-u", "ctsjob", "--", "/opt/cts/bin/cts-helper"]\n'
     site = f"""\
 slurm_user = "ctsjob"
@@ -171,6 +173,17 @@ reservations = {{ gone = [] }}
 features = ["gone"]
 licenses = {{ gone = 9 }}
 gpus_per_node = 9
+
+# Switched on by tests alone: the same Slurm by slurmrestd.
+[sites.rest]
+backend = "rest"
+work_dir = "/scratch/cts-rest"
+active = false
+inactive_reason = "it is for tests alone"
+{common}
+[sites.rest.rest]
+url = "unix:{slurm.REST_SOCKET}"
+token_command = ["{scontrol}", "token", "lifespan=600"]
 
 # Switched on by tests alone: the same Slurm by SSH.
 [sites.remote]

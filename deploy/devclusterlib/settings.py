@@ -28,6 +28,7 @@ _OFFSETS = {
     "osd": 10,
     "gateway": 51,  # after those that the OSD may take
     "private-registry": 54,
+    "slurmrestd": 55,
 }
 
 
@@ -59,7 +60,7 @@ class Settings:
             self.port(part)
             for part in (
                 *("slurmctld", "slurmdbd", "sshd", "registry", "private-registry"),
-                *("rgw", "mon", "gateway"),
+                *("rgw", "mon", "gateway", "slurmrestd"),
             )
         ]
         return sorted(single + [self.port("slurmd", number) for number in range(NODES)])
@@ -78,6 +79,11 @@ class Settings:
     def s3_endpoint(self) -> str:
         """URL of the S3 service."""
         return f"http://127.0.0.1:{self.port('rgw')}"
+
+    @property
+    def slurmrestd_url(self) -> str:
+        """URL of slurmrestd, which listens on a socket of the site, too."""
+        return f"http://127.0.0.1:{self.port('slurmrestd')}"
 
     @property
     def gateway_url(self) -> str:

@@ -1,4 +1,4 @@
-"""munge, MariaDB, slurmdbd, slurmctld and four slurmd, with real accounting and memory limits."""
+"""munge, MariaDB, slurmdbd, slurmctld, four slurmd and slurmrestd, with real accounting and memory limits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from pathlib import Path
 from devclusterlib import resources
 from devclusterlib.parts import Part, must, quiet
 from devclusterlib.settings import NODES, Settings
+
+REST_SOCKET = Path("/run/slurmrestd/slurmrestd.sock")
+_REST_USER = "slurmrestd"
+_TOKEN_KEY = Path("/etc/slurm/jwt_hs256.key")
+_TOKENS = f"AuthAltTypes=auth/jwt\nAuthAltParameters=jwt_key={_TOKEN_KEY}\n"
 
 _CGROUP = {
     "v1": (
@@ -38,7 +43,7 @@ def write_configuration(settings: Settings) -> str | None:
     first = settings.port("slurmd")
     etc = Path("/etc/slurm")
     etc.mkdir(exist_ok=True)
-    before = [_text(etc / name) for name in ("slurm.conf", "gres.conf")]
+    before = _read(etc)
     nodes = "".join(
         f"NodeName=n[{a}-{b}] NodeHostname=localhost NodeAddr=127.0.0.1 "
         f"Port=[{first + a - 1}-{first + b - 1}] CPUs=16 RealMemory=16000 State=UNKNOWN {what}\n"
@@ -51,7 +56,7 @@ SlurmctldPort={settings.port("slurmctld")}
 SlurmUser=slurm
 SlurmdUser=root
 AuthType=auth/munge
-StateSaveLocation={_state(settings)}
+{_TOKENS}StateSaveLocation={_state(settings)}
 SlurmdSpoolDir=/var/spool/slurmd-%n
 SlurmctldPidFile=/run/slurmctld.pid
 SlurmdPidFile=/run/slurmd-%n.pid
@@ -79,13 +84,14 @@ MailProg=/bin/true
 {resources.SLURM_CONF}{nodes}PartitionName=regular Nodes=ALL Default=YES MaxTime=2-0 State=UP
 PartitionName=debug Nodes=n1 MaxTime=30 State=UP
 """)
+    _secret(_TOKEN_KEY)
     (etc / "gres.conf").write_text(resources.GRES_CONF)
     resources.make_devices()
     (etc / "cgroup.conf").write_text(cgroup)
     dbd = etc / "slurmdbd.conf"
     dbd.write_text(f"""\
 AuthType=auth/munge
-DbdHost=localhost
+{_TOKENS}DbdHost=localhost
 DbdAddr=127.0.0.1
 DbdPort={settings.port("slurmdbd")}
 SlurmUser=slurm
@@ -101,14 +107,15 @@ PidFile=/run/slurmdbd.pid
     for directory in (_state(settings), "/var/log/slurm"):
         Path(directory).mkdir(parents=True, exist_ok=True)
         shutil.chown(directory, "slurm", "slurm")
-    if before == [_text(etc / name) for name in ("slurm.conf", "gres.conf")]:
+    if before == _read(etc):
         return None
-    old = [part for part in parts(settings) if part.name.startswith(("slurmctld", "slurmd-"))]
+    old = [part for part in parts(settings) if part.name.startswith("slurm")]
     return "changed" if sum(part.stop() for part in old) else None
 
 
-def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+def _read(etc: Path) -> list[str]:
+    files = [etc / name for name in ("slurm.conf", "gres.conf", "slurmdbd.conf")]
+    return [path.read_text() if path.exists() else "" for path in files]
 
 
 def _of_prefix(settings: Settings) -> str:
@@ -176,7 +183,34 @@ def parts(settings: Settings) -> list[Part]:
             user="slurm",
         ),
         *rest,
+        Part(
+            "slurmrestd",
+            [
+                *("env", "SLURM_JWT=daemon", f"{sbin}slurmrestd", "-a", "rest_auth/jwt"),
+                *(f"unix:{REST_SOCKET}", f"127.0.0.1:{settings.port('slurmrestd')}"),
+            ],
+            lambda: quiet(
+                "curl", "-s", "-o", "/dev/null", "--unix-socket", str(REST_SOCKET), "http://x/"
+            ),
+            _prepare_rest,
+            user=_REST_USER,
+        ),
     ]
+
+
+def _secret(path: Path) -> None:
+    if not path.exists():
+        path.write_bytes(os.urandom(32))
+    path.chmod(0o600)
+    shutil.chown(path, "slurm", "slurm")
+
+
+def _prepare_rest() -> None:
+    if not quiet("id", _REST_USER):
+        must("useradd", "--system", "--user-group", _REST_USER)
+    REST_SOCKET.parent.mkdir(exist_ok=True)
+    shutil.chown(REST_SOCKET.parent, _REST_USER, _REST_USER)
+    REST_SOCKET.unlink(missing_ok=True)
 
 
 def _node_up(node: str) -> Callable[[], bool]:

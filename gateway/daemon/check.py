@@ -18,6 +18,7 @@ from gateway.errors import ConfigError, GatewayError, SiteError, StoreError
 from gateway.images.crane import Crane
 from gateway.images.logins import LoginError, Logins
 from gateway.s3.client import ObjectStore
+from gateway.slurm.directives import job_fields
 from gateway.slurm.render import render, template_path
 from gateway.store.db import Database
 
@@ -79,7 +80,8 @@ def _database(database: Database) -> str:
 
 
 def _slurm(get: Callable[[], Site]) -> str:
-    return f"Slurm {get().limits(fresh=True).version}"
+    site = get()
+    return f"Slurm {site.limits(fresh=True).version}, by {site.backend.name}"
 
 
 def _work(get: Callable[[], Site]) -> str:
@@ -92,7 +94,9 @@ def _work(get: Callable[[], Site]) -> str:
 
 def _template(section: SiteSection) -> str:
     """Render a script as a small job would have it: a template may be there and still be wrong."""
-    render(section.template, sample(section))
+    script = render(section.template, sample(section))
+    if section.backend == "rest":
+        job_fields(script)
     return str(template_path(section.template))
 
 

@@ -78,10 +78,12 @@ def judge(
 
 
 def _by(slurm_state: str) -> str:
-    """Who cancelled it, of `CANCELLED by 2001`."""
-    match = re.search(r" by ([0-9]+)$", slurm_state, re.ASCII)
+    """Who cancelled it, of `CANCELLED by 2001`, or `CANCELLED by bob` as slurmrestd has it."""
+    match = re.search(r" by ([0-9]+|[A-Za-z_][A-Za-z0-9_.-]{0,63})$", slurm_state, re.ASCII)
     if match is None:
         return ""
+    if not match[1].isdecimal():
+        return f", by {match[1]}"
     try:
         return f", by {pwd.getpwuid(int(match[1])).pw_name}"
     except (KeyError, OverflowError):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import gateway.agent
 from gateway.config import SiteSection
+from gateway.daemon.backends import make_backend
 from gateway.jobs.waits import Wait
-from gateway.slurm.cli import CliBackend
 from gateway.slurm.hands import Hands, LocalHands
 from gateway.slurm.helper import HelperHands, SpokenHands
 from gateway.slurm.protocol import Limits, SlurmBackend
@@ -118,10 +118,4 @@ def make_site(name: str, section: SiteSection, *, exclusive: bool = True) -> Sit
         hands = HelperHands(section.helper, str(section.work_dir), exclusive=exclusive)
     else:
         hands = LocalHands(str(section.work_dir), exclusive=exclusive)
-    backend = CliBackend(
-        hands,
-        str(section.slurm_bin) if section.slurm_bin else None,
-        section.slurm_user,
-        section.command_timeout_seconds,
-    )
-    return Site(name, section, hands, backend)
+    return Site(name, section, hands, make_backend(section, hands))

@@ -69,6 +69,7 @@ class Submitter:
         self._later = Later(_LATER, _MOST_LATER, clock)
         self._lookup_after: dict[int, float] = {}
         self._missed: dict[int, int] = {}  # look-ups that found nothing, by submission
+        self._lost_at: dict[int, float] = {}  # since when its answer is known to be lost
 
     def tick(self) -> float:
         """Bring every waiting submission one step on; returns the seconds to wait."""
@@ -135,6 +136,7 @@ class Submitter:
             return None
         except SiteError as exc:
             doubled = min(submission.attempts, _MOST_DOUBLED)
+            self._lost_at[submission.id or 0] = self._clock()
             self._lookup_after[submission.id or 0] = self._clock() + _SETTLE * 2**doubled
             self._explain([submission.job_id], f"{_UNKNOWN}: {exc}")
             raise
@@ -199,8 +201,10 @@ class Submitter:
         self._forget(submission)
 
     def _forget(self, submission: Submission) -> None:
-        for known in (self._lookup_after, self._missed):
-            known.pop(submission.id or 0, None)
+        number = submission.id or 0
+        self._lookup_after.pop(number, None)
+        self._missed.pop(number, None)
+        self._lost_at.pop(number, None)
 
     def _tell(self, job_id: int) -> Callable[[str], None]:
         return lambda reason: self._explain([job_id], reason)
@@ -253,10 +257,11 @@ class Submitter:
                 self._not_known(submission)
 
     def _not_known(self, submission: Submission) -> None:
-        """Take it for never submitted, or look once more."""
+        """Take it for never submitted, or look once more: while it may still come to Slurm, that proves nothing."""
         number = submission.id or 0
         self._missed[number] = self._missed.get(number, 0) + 1
-        if self._missed[number] < _LOOKS:
+        waited = self._clock() - self._lost_at.setdefault(number, self._clock())
+        if self._missed[number] < _LOOKS or waited < self._site.backend.late:
             self._lookup_after[number] = self._clock() + _BETWEEN
             self._explain([submission.job_id], f"{_UNKNOWN}; it is looked up once more")
             return

@@ -1,4 +1,4 @@
-"""What sbatch's words mean: refused, later, or not known. Exactly-once submission rests on this table.
+"""What Slurm's words on a submission mean: refused, later, or not known. Exactly-once submission rests on this table.
 
 The texts are those of Slurm's error table (`slurm_strerror`, src/common/slurm_errno.c) and of sbatch itself
 (src/sbatch/sbatch.c, opt.c), 22.05 to 26.05. sbatch tries again by itself, but only after slurmctld has said no to
@@ -191,3 +191,11 @@ def _meaning(lines: list[str]) -> Answer:
     if error == _UNSPECIFIED and others and not any(_ROAD.search(line) for line in others):
         return Answer.REFUSED
     return ERRORS.get(error, Answer.UNKNOWN)
+
+
+def meaning_of(error: str) -> Answer:
+    """Tell what one of Slurm's texts means where nothing stands beside it, as with slurmrestd.
+
+    Which limit of a policy was hit is not said there. It may be one that passes, so that the job waits, and says for what.
+    """
+    return Answer.LATER if error.startswith(_POLICY) else ERRORS.get(error, Answer.UNKNOWN)

@@ -12,6 +12,7 @@ from gateway.slurm import parsing
 from gateway.slurm.answers import Answer, read_answer
 from gateway.slurm.hands import CommandResult, Hands
 from gateway.slurm.protocol import (
+    MOST_SHOWN,
     Limits,
     Partition,
     Shown,
@@ -28,7 +29,6 @@ _GONE = re.compile(
 )
 _PREFIX = re.compile(r"^(?:\w+: error: |slurm_load_\w+ error: )")
 _ID_BATCH = 200
-_MOST_SHOWN = 16 << 20  # characters
 
 
 class CliBackend:
@@ -44,9 +44,21 @@ class CliBackend:
         The user that the jobs run as: only that user's jobs are asked for.
     timeout
         Seconds that a command may take.
+    name
+        What the road is called: `ssh` where the hands are on another machine.
     """
 
-    def __init__(self, hands: Hands, bin_dir: str | None, user: str | None, timeout: float) -> None:
+    late = 0.0
+
+    def __init__(
+        self,
+        hands: Hands,
+        bin_dir: str | None,
+        user: str | None,
+        timeout: float,
+        name: str = "cli",
+    ) -> None:
+        self.name = name
         self._hands = hands
         self._prefix = f"{bin_dir}/" if bin_dir else ""
         self._who = [f"--user={user}"] if user else ["--me"]
@@ -136,10 +148,10 @@ class CliBackend:
             return None, str(exc)
         if done.returncode != 0:
             return None, f"{command}: {_last(done.stderr) or f'exit code {done.returncode}'}"
-        if len(done.stdout) > _MOST_SHOWN:
+        if len(done.stdout) > MOST_SHOWN:
             return (
                 None,
-                f"{command}: its answer is over {_MOST_SHOWN >> 20} MiB; ask for one container",
+                f"{command}: its answer is over {MOST_SHOWN >> 20} MiB; ask for one container",
             )
         try:
             return json.loads(done.stdout), None

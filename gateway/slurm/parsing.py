@@ -57,7 +57,7 @@ def parse_squeue(text: str) -> list[TaskState]:
         single, array, index, state, node, priority, start, reason, comment = fields
         if not (_WHOLE.fullmatch(single) and _WHOLE.fullmatch(array)):
             continue
-        indexes = _indexes(index.partition("%")[0].strip("[]"))
+        indexes = task_indexes(index.partition("%")[0].strip("[]"))
         tag = "" if comment == "(null)" else comment
         number, among = (single, [None]) if indexes is None else (array, indexes)
         times = _whole(priority), _when(start)
@@ -83,7 +83,7 @@ def parse_sacct(text: str) -> list[TaskRecord]:
         job_id, index, indexes, step = match.groups()
         tasks: list[int | None] = [None if index is None else int(index)]
         if indexes is not None:
-            tasks = list(_indexes(indexes) or ())
+            tasks = list(task_indexes(indexes) or ())
         for task in tasks:
             if step is not None:
                 if (job_id, task) in found:
@@ -128,7 +128,7 @@ def _with_steps(record: TaskRecord, steps: list[StepRecord]) -> TaskRecord:
     return replace(record, steps=tuple(steps)) if steps else record
 
 
-def _indexes(text: str) -> list[int] | None:
+def task_indexes(text: str) -> list[int] | None:
     """Read array indexes (`3`, `3-5`, `0-8:2,11`); None where the text is none, or names too many to be true."""
     found: list[int] = []
     for part in text.split(","):

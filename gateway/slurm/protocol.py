@@ -77,6 +77,9 @@ class Limits:
     version: str
 
 
+MOST_SHOWN = 16 << 20  # characters of a document for people
+
+
 @dataclass(frozen=True)
 class Partition:
     """A partition as Slurm has it now: `state` is UP, DOWN, DRAIN or INACTIVE; `max_minutes` of a job, None without a limit."""
@@ -100,6 +103,15 @@ class Shown:
 
 class SlurmBackend(Protocol):
     """Slurm at one site. Every method raises SiteError for 'no news', which proves nothing."""
+
+    name: str
+    """As the configuration has it: cli, ssh, rest or pyslurm."""
+
+    late: float
+    """Seconds for which a submission whose answer was lost may still come to Slurm, whatever became of the gateway.
+
+    0 where the lock of the work directory tells that it will not.
+    """
 
     def submit(self, script: str) -> str:
         """Submit the script at that path; return Slurm's job id.

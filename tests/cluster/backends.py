@@ -21,7 +21,10 @@ from gateway.slurm.hands import Hands
 from gateway.slurm.helper import HelperHands
 from gateway.slurm.protocol import SlurmBackend
 from gateway.slurm.render import ScriptValues, render
+from gateway.slurm.rest import RestBackend
+from gateway.slurm.slurmrestd import Slurmrestd
 from gateway.slurm.ssh import SshHands
+from gateway.slurm.tokens import TokenCommand
 from tests.conftest import CHECKOUT, DevCluster
 
 USER = "ctsjob"
@@ -49,7 +52,7 @@ class Road:
         """Submit a script as the gateway renders it: each task exits with its number, or sleeps; returns Slurm's id."""
         return self.backend.submit(self.write(tag, *tasks, **values))
 
-    def write(self, tag: str, *tasks: int | str, **values: str) -> str:
+    def write(self, tag: str, *tasks: int | str, template: str = "generic", **values: str) -> str:
         """Write such a script, and return its path. The tag is its comment and, with dashes, its name."""
         folder = f"{self.work}/{tag.replace(':', '-')}"
         plain = ScriptValues(
@@ -70,7 +73,7 @@ class Road:
             job_file=f"{folder}/job.json",
             number=0,
         )
-        script = render("generic", replace(plain, **values))  # type: ignore[arg-type]
+        script = render(template, replace(plain, **values))  # type: ignore[arg-type]
         listed = ", ".join(f'"{task}"' for task in tasks)
         self.hands.write_files(
             [
@@ -117,9 +120,21 @@ def ssh_hands(site: DevCluster, work: str, folder: Path, **given: Any) -> SshHan
     return SshHands(SshSection(**{**plain, **given}), "/usr/bin/python3", work)
 
 
+@contextmanager
+def rest(site: DevCluster, work: str) -> Iterator[Road]:
+    """slurmrestd over TCP, with tokens that scontrol makes; files by a helper as above."""
+    facts = json.loads(site.tool("env").stdout)
+    with cli(site, work) as commands:
+        token = TokenCommand(commands.hands, ["scontrol", "token"], 60)
+        token.get()  # while slurmctld is there to make it
+        slurmrestd = Slurmrestd(facts["slurmrestd"], token, USER, None)
+        yield replace(commands, backend=RestBackend(slurmrestd, commands.hands, None, USER, 60))
+
+
 ROADS: dict[str, Callable[[DevCluster, str], AbstractContextManager[Road]]] = {
     "cli": cli,
     "ssh": ssh,
+    "rest": rest,
 }
 
 

@@ -51,8 +51,11 @@ class Submitted:
 class FakeSlurm:
     """`SlurmBackend` in memory: reads the scripts it is given, and knows tasks, records and troubles."""
 
+    name = "cli"
+
     def __init__(self, max_array_size: int = 1001) -> None:
         self.max_array_size = max_array_size
+        self.late = 0.0
         self.jobs: dict[str, Submitted] = {}
         self.tasks: dict[tuple[str, int | None], TaskState] = {}
         self.records: dict[tuple[str, int | None], TaskRecord] = {}

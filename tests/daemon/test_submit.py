@@ -120,6 +120,40 @@ def test_no_answer_is_told_and_the_job_is_looked_up_before_it_is_submitted_again
     assert world.job(number).phase == "pending"
 
 
+def test_what_may_still_come_to_slurm_is_not_submitted_again_but_adopted_at_once(
+    world: World,
+) -> None:
+    world.slurm.late = 300.0  # as over slurmrestd
+    number = _lost(world)
+    late = dict(world.slurm.tasks)
+    world.slurm.forget("100")
+    for _ in range(28):
+        world.submitter.tick()
+        world.clock.forward(10)
+    assert world.slurm.calls["submit"] == 1
+    world.slurm.tasks = late
+    world.submitter.tick()
+    assert world.submissions(number)[0].slurm_job_id == "100"
+    assert world.slurm.calls["submit"] == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_cannot_come_to_slurm_any_more_is_submitted_again(
+    world: World, restarted: bool
+) -> None:
+    world.slurm.late = 300.0
+    _lost(world)
+    world.slurm.forget("100")
+    if restarted:  # a daemon that died has left no word of when the answer was lost
+        world.clock.forward(10_000)
+        world.restart()
+    begin = world.clock()
+    while world.slurm.calls["submit"] == 1:
+        world.submitter.tick()
+        world.clock.forward(10)
+    assert world.clock() - begin >= (300 if restarted else 290)
+
+
 def test_a_request_that_slurm_handles_between_two_look_ups_is_adopted(world: World) -> None:
     number = _lost(world)
     late = dict(world.slurm.tasks)
