@@ -350,7 +350,7 @@ class Downloads(BaseModel):
 
 
 class JobPreview(JobStatus):
-    """A job in listings."""
+    """A job in listings; `partition`, `qos` and `account` are what Slurm was given, the site's own where the job names none."""
 
     name: str | None = None
     job_input: dict[str, Any]
@@ -362,6 +362,9 @@ class JobPreview(JobStatus):
     max_memory: int | None = None
     error: str | None = None
     logpath: str | None = None
+    partition: str | None = None
+    qos: str | None = None
+    account: str | None = None
     slurm_jobs: list[str] = Field(default_factory=list)
     containers: dict[str, int] = Field(default_factory=dict)
 

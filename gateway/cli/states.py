@@ -23,6 +23,16 @@ ENDED = ("complete", "error", "canceled")
 RUNNING = ("stage-in", "run", "stage-out")
 LIVE = tuple(phase for phase in PHASES if phase not in ENDED)
 
+_LONG = {
+    "PD": "PENDING",
+    "SI": "STAGE_IN",
+    "R": "RUNNING",
+    "SO": "STAGE_OUT",
+    "CG": "COMPLETING",
+    "CD": "COMPLETED",
+    "F": "FAILED",
+    "CA": "CANCELLED",
+}
 _WORDS = {
     "pending": ("created", "submitting", "pending"),
     "r": RUNNING,
@@ -38,6 +48,11 @@ _WORDS = {
 def code(phase: str) -> str:
     """Return the two letters of a phase; the phase itself when it is of a newer gateway."""
     return PHASES.get(phase, (phase, ""))[0]
+
+
+def word(phase: str) -> str:
+    """Return the word for a phase, as squeue's long one; the phase itself when it is of a newer gateway."""
+    return _LONG.get(code(phase), phase)
 
 
 def phases(option: str, text: str) -> list[str]:

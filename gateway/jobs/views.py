@@ -56,6 +56,9 @@ def previews(session: Session, jobs: Sequence[Job]) -> list[wire.JobPreview]:
             max_memory=job.max_memory,
             error=job.error,
             logpath=job.logpath,
+            partition=job.partition,
+            qos=job.qos,
+            account=job.account,
             slurm_jobs=slurm.get(number, []),
             containers=counts.get(number, {}),
         )

@@ -316,6 +316,9 @@ class FakeJobs:
             image=wire.JobImage(**IMAGE.model_dump(include=set(wire.ApprovedImage.model_fields))),
             error=row.error,
             input_file_count=len(row.body["input_files"]),
+            partition=row.body.get("partition"),
+            qos=row.body.get("qos"),
+            account=row.body.get("account"),
             slurm_jobs=["77"],
             containers={row.phase: len(row.codes)},
         )

@@ -115,3 +115,39 @@ def test_a_script_that_the_gateway_cannot_run_so_is_refused_by_its_line_or_field
         done = site.run("ctsbatch", "-Q", "-", text=text.replace(old, new), check=False)
         assert (done.returncode in (2, 3), done.stdout) == (True, ""), done
         assert said in done.stderr
+
+
+def test_the_queue_shows_it_as_squeue_does_and_it_is_canceled_by_what_it_is(
+    site: DevCluster,
+) -> None:
+    name = f"nap-{uuid.uuid4().hex[:8]}"
+    given = (
+        "--image",
+        site.image("shell"),
+        "--input",
+        "sample-data/reads/sample-2.txt",
+        "-J",
+        name,
+    )
+    argv = ("ctsbatch", "--parsable", *given, "--results", "results/nersc", "-t", "5", "-c", "2", "-q", "debug", "-A", "lab", "-a", "3-7:2")  # fmt: skip
+    job = site.run(*argv, "--wrap", "sleep 120").stdout.strip()
+    waits = site.run(*argv, "-d", f"afterany:{job}", "--wrap", "true").stdout.strip()
+    queue = ("ctsqueue", "-h", "-n", name, "-S", "i")
+    running = (*queue, "-r", "-t", "run", "-o", "%i %K %T")
+    site.until(lambda: len(site.run(*running).stdout.splitlines()) == 3)
+    assert site.run(*running).stdout.splitlines() == [f"{job}_{n} {3 + 2 * n} RUNNING" for n in range(3)]  # fmt: skip
+    text = site.run(*queue, "-o", "%i %P %q %a %t %l %C %D %E").stdout.splitlines()
+    assert text == [
+        f"{job} regular debug lab R 00:05:00 6 3 (null)",
+        f"{waits} regular debug lab PD 00:05:00 6 3 afterany:{job}",
+    ]
+    nodes = site.run(*queue, "-r", "-t", "R", "-o", "%N").stdout.split()
+    slurm = site.run(
+        "squeue", "-h", "-r", "-o", "%N", "-j", site.job(job)["slurm_jobs"][0], user="root"
+    )
+    assert sorted(nodes) == sorted(slurm.stdout.split())
+    site.run("ctscancel", "-n", name, "-q", "debug", "-t", "PENDING")
+    assert site.finish(waits)["state"] == "canceled"
+    site.run("ctscancel", "-i", "--name", name, text="y\n")
+    assert site.finish(job)["state"] == "canceled"
+    assert site.run(*queue).stdout == ""
