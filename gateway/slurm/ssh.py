@@ -148,10 +148,11 @@ class SshHands(SpokenHands):
     def _start(self) -> Program:
         self._link = link = Link(self._section)
         channel = link.run(f"exec {shlex.join(far_command(self._python))}")
-        channel.settimeout(_NEAR * self._section.alive_seconds)
+        silence = _NEAR * self._section.alive_seconds
+        channel.settimeout(max(silence, self._section.connect_seconds))
         with suppress(OSError, EOFError, paramiko.SSHException):  # its words tell why it has ended
             channel.sendall(self._program)
-        return _program(channel, link, _NEAR * self._section.alive_seconds)
+        return _program(channel, link, silence)
 
 
 def _program(channel: paramiko.Channel, link: Link, silence: float) -> Program:
@@ -197,8 +198,11 @@ class _Output(io.RawIOBase):
             data = self._receive(len(buffer))
         except TimeoutError as exc:
             raise OSError(errno.ETIMEDOUT, f"no sign of life for {self._silence:g} s") from exc
+        except (EOFError, paramiko.SSHException) as exc:
+            raise OSError(errno.ECONNRESET, "the connection was lost") from exc
         if not data and not self._channel.eof_received:
             raise OSError(errno.ECONNRESET, "the connection was lost")
+        self._channel.settimeout(self._silence)  # until the first word it may take longer
         buffer[: len(data)] = data
         return len(data)
 
@@ -215,7 +219,10 @@ class _Input(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """See `io.RawIOBase.write`."""
-        sent = self._channel.send(bytes(data))
+        try:
+            sent = self._channel.send(bytes(data))
+        except (EOFError, paramiko.SSHException) as exc:
+            raise BrokenPipeError(errno.EPIPE, "the connection was lost") from exc
         if sent == 0 and len(data):
             raise BrokenPipeError(errno.EPIPE, "the channel is closed")
         return sent

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import logging
-import re
 import socket
 import threading
 from contextlib import suppress
-from pathlib import Path
+from typing import Any
 
 import paramiko
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from gateway.config import SshSection, jump_address
 from gateway.errors import SiteError
+from gateway.slurm.known_hosts import HostKey, host_name, keys_of
 
 # It logs each trouble whole, from threads of its own; ours says it once, where it matters.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-_REVOKED, _MARK = "@revoked", "@"
+_RSA = {
+    "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")
+}  # RFC 8332: one kind of key, several signatures
 
 
 class Link:
@@ -141,29 +139,22 @@ class Link:
                 raise SiteError(f"ssh: {self._where}: the connection was given up")
             self._clients.append(client)
         seconds = self._section.connect_seconds
-        client.set_missing_host_key_policy(_Unknown(self._section))
-        if self._section.check_host_key:
-            _read_known(client.get_host_keys(), self._section.known_hosts)
-        try:
-            client.connect(
-                host,
-                port,
-                user,
-                pkey=key,
-                sock=hop,
-                allow_agent=self._section.agent,
-                look_for_keys=False,
-                timeout=seconds,
-                banner_timeout=seconds,
-                auth_timeout=seconds,
-                channel_timeout=seconds,
-            )
-        except paramiko.BadHostKeyException as exc:
-            raise SiteError(
-                f"ssh: the host key of {host} has changed: it shows {_print(exc.key)}, and "
-                f"{self._section.known_hosts} has {_print(exc.expected_key)}. Ask the site's admins: where they changed "
-                "it, replace the line; else somebody is in between, and nothing was sent"
-            ) from exc
+        check = _Check(self._section, host, port)
+        client.set_missing_host_key_policy(check)
+        client.connect(
+            host,
+            port,
+            user,
+            pkey=key,
+            sock=hop,
+            allow_agent=self._section.agent,
+            look_for_keys=False,
+            timeout=seconds,
+            banner_timeout=seconds,
+            auth_timeout=seconds,
+            channel_timeout=seconds,
+            transport_factory=check.transport,
+        )
         transport = client.get_transport()
         if transport is None or self._closed:
             raise EOFError
@@ -173,49 +164,51 @@ class Link:
         return transport
 
 
-class _Unknown(paramiko.MissingHostKeyPolicy):
-    """What is done with a host that is not among the known ones."""
+class _Check(paramiko.MissingHostKeyPolicy):
+    """Whether a host is the one that it should be. paramiko itself knows none, so that it asks here about each."""
 
-    def __init__(self, section: SshSection) -> None:
-        self._section = section
+    def __init__(self, section: SshSection, host: str, port: int) -> None:
+        self._file = section.known_hosts
+        self._check = section.check_host_key
+        self._host = host
+        self._scan = host if port == 22 else f"-p {port} {host}"
+        self._known = []
+        if self._check:
+            try:
+                text = self._file.read_text(encoding="utf-8", errors="replace")
+            except OSError as exc:
+                raise SiteError(
+                    f"ssh: cannot read known_hosts {self._file}: {exc.strerror}"
+                ) from exc
+            self._known = keys_of(text, host_name(host, port))
+
+    def transport(self, sock: Any, **options: Any) -> paramiko.Transport:
+        """Make the transport, to which the host shows its key of a type that is known here, where it has one."""
+        made = paramiko.Transport(sock, **options)
+        known = [kind for key in self._known for kind in _RSA.get(key.kind, (key.kind,))]
+        types = made.get_security_options().key_types
+        first = [kind for kind in dict.fromkeys(known) if kind in types]
+        made.get_security_options().key_types = (*first, *(t for t in types if t not in first))
+        return made
 
     def missing_host_key(
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
-        """Refuse it, unless the configuration wants no check."""
-        if not self._section.check_host_key:
+        """Refuse a host that is not known, or has another key."""
+        shown = HostKey(key.get_name(), key.get_base64())
+        if not self._check or shown in self._known:
             return
-        match = re.fullmatch(r"\[(.*)\]:([0-9]+)", hostname)
-        scan = f"-p {match[2]} {match[1]}" if match else hostname
+        if self._known:
+            alike = [each for each in self._known if each.kind == shown.kind] or self._known
+            raise SiteError(
+                f"ssh: the host key of {hostname} has changed: it shows {shown.fingerprint}, and {self._file} has "
+                f"{alike[0].fingerprint}. Ask the site's admins: where they changed it, replace the line; else somebody "
+                "is in between, and nothing was sent"
+            )
         raise SiteError(
-            f"ssh: the host key of {hostname} is not known: it shows {_print(key)}. Compare that with what the site's "
-            f"admins say, and then add it: ssh-keyscan {scan} >> {self._section.known_hosts}"
+            f"ssh: the host key of {hostname} is not known: it shows {shown.fingerprint}. Compare that with what the "
+            f"site's admins say, and then add it: ssh-keyscan {self._scan} >> {self._file}"
         )
-
-
-def _print(key: paramiko.PKey) -> str:
-    """A key as ssh shows it: its type and fingerprint."""
-    digest = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-    return f"{key.get_name()} SHA256:{digest}"
-
-
-def _read_known(found: paramiko.HostKeys, path: Path) -> None:
-    """Read a known_hosts file, hashed names and revoked keys included; CAs of hosts are not for us, and left out."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as exc:
-        raise SiteError(f"ssh: cannot read known_hosts {path}: {exc.strerror}") from exc
-    words = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    revoked = {each[3] for each in words if each[0] == _REVOKED and len(each) > 3}
-    for each in words:
-        if each[0].startswith(_MARK) or len(each) < 3 or each[2] in revoked:
-            continue
-        try:
-            entry = HostKeyEntry.from_line(" ".join(each[:3]))
-        except (InvalidHostKey, paramiko.SSHException, ValueError, binascii.Error):
-            continue  # a line that says nothing makes no host known
-        for name in entry.hostnames if entry is not None and entry.key is not None else ():
-            found.add(name, entry.key.get_name(), entry.key)  # type: ignore[union-attr]
 
 
 def _key(section: SshSection) -> paramiko.PKey | None:

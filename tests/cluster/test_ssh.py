@@ -118,4 +118,5 @@ def test_a_host_key_that_has_changed_is_told_by_the_check(site: DevCluster) -> N
     for what in ("slurm", "work directory"):
         (line,) = [each for each in done.stdout.splitlines() if f"site remote: {what}" in each]
         assert line.startswith("FAIL"), line
-        assert "the host key of 127.0.0.1 has changed: it shows ssh-ed25519 SHA256:" in line
+        assert "127.0.0.1]:" in line
+        assert "has changed: it shows ssh-ed25519 SHA256:" in line

@@ -57,11 +57,8 @@ def test_an_sshd_that_is_away_holds_new_jobs_and_those_that_run_end_well(site: D
     waiting = site.submit(image=image, cluster="remote", params={"args": ["0"]})
     site.until(lambda: "Unable to connect to port" in _trouble(site))
     assert "ssh: ctsjob@127.0.0.1:" in _trouble(site)
-    ended = f"/scratch/cts-remote/jobs/{running}/0/.step-run.json"
-    site.until(lambda: site.run("test", "-e", ended, user="root", check=False).returncode == 0)
-    assert {site.job(each)["state"] for each in (running, waiting)}.isdisjoint(
-        {"complete", "error"}
-    )
+    assert site.job(running)["phase"] == "run"
+    assert site.job(waiting)["phase"] in ("created", "submitting")
     site.tool("start", "sshd")
     _completes_once(site, running)
     _completes_once(site, waiting)
@@ -75,15 +72,5 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_submission_submits_nothing_
     site.until(lambda: "submission is not known: " in (site.job(job_id)["reason"] or ""))
     assert "the connection was lost" in site.job(job_id)["reason"]
     assert site.run("pgrep", "-x", "sbatch", user="root", check=False).returncode == 0
-    site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
-    _completes_once(site, job_id)
-
-
-def test_a_daemon_killed_before_slurm_answered_over_ssh_submits_nothing_twice(
-    site: DevCluster,
-) -> None:
-    job_id = _submit_into_a_silent_slurm(site)
-    site.tool("kill", "gateway")
-    site.tool("start", "gateway")
     site.run("pkill", "-CONT", "-x", "slurmctld", user="root")
     _completes_once(site, job_id)

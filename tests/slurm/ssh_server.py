@@ -20,6 +20,7 @@ class SshServer:
         self.user = user
         self.key = key
         self.host_key = paramiko.ECDSAKey.generate()
+        self.more_keys: list[paramiko.PKey] = []
         self.greeting = b""  # printed before what a command prints
         self.logins = 0
         self.commands: list[str] = []
@@ -59,7 +60,8 @@ class SshServer:
     def _serve(self, connection: socket.socket) -> None:
         transport = paramiko.Transport(connection)
         self._transports.append(transport)
-        transport.add_server_key(self.host_key)
+        for key in (self.host_key, *self.more_keys):
+            transport.add_server_key(key)
         with suppress(EOFError, OSError, paramiko.SSHException):
             transport.start_server(server=_Session(self))
 
