@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from gateway.errors import SiteError
 from gateway.slurm.protocol import SlurmBackend, TaskRecord
-from gateway.store.tables import Job
 
 log = structlog.get_logger()
 _LONGEST = 30.0
@@ -28,16 +27,16 @@ class Accounting:
         self._failures = 0
         self._not_before = 0.0
 
-    def records(self, jobs: Sequence[Job]) -> dict[Key, TaskRecord] | None:
-        """Return the records of these jobs' tasks, by Slurm job and array task: one sacct at the most.
+    def records(self, created: Sequence[datetime]) -> dict[Key, TaskRecord] | None:
+        """Return the records of the tasks of jobs made at these times, by Slurm job and array task: one sacct at the most.
 
         None while it does not answer: then a record that is missing says nothing.
         """
-        if not jobs:
+        if not created:
             return {}
         if self._clock() < self._not_before:
             return None
-        since = min(job.created for job in jobs) - _BEFORE
+        since = min(created) - _BEFORE
         try:
             found = self._backend.accounting(since)
         except SiteError as exc:

@@ -17,8 +17,8 @@ from gateway.slurm.protocol import TaskState
 from gateway.slurm.states import Meaning, lookup
 from gateway.store import jobs as store
 from gateway.store.db import Database
+from gateway.store.jobs import Active, Going
 from gateway.store.submissions import submissions
-from gateway.store.tables import Container, Job
 
 log = structlog.get_logger()
 _CANCEL_AGAIN = 10.0  # seconds; Slurm needs some to end a task, and is not asked at every look
@@ -35,9 +35,9 @@ class Ender:
         self._clock = clock
         self._canceled_at: dict[str, float] = {}
 
-    def never_submitted(self, jobs: Sequence[Job], waiting: Sequence[Container]) -> None:
+    def never_submitted(self, jobs: Sequence[Active], waiting: Sequence[Going]) -> None:
         """End the containers of canceled jobs that Slurm never got."""
-        by = {job.id or 0: job.cancel_by for job in jobs if job.cancel_by is not None}
+        by = {job.id: job.cancel_by for job in jobs if job.cancel_by is not None}
         here = {c.job_id for c in waiting if c.job_id in by and c.slurm_job_id is None}
         if not here:
             return
@@ -55,13 +55,15 @@ class Ender:
 
     def cancel(
         self,
-        jobs: Sequence[Job],
-        placed: Sequence[tuple[tuple[str, int], Container]],
+        jobs: Sequence[Active],
+        placed: Sequence[tuple[tuple[str, int], Going]],
         tasks: Mapping[tuple[str, int | None], TaskState],
         why: dict[int, str],
     ) -> bool:
         """Have Slurm end what is left of canceled jobs; tell whether it was asked to. `why` gets what hinders it."""
         canceled = {job.id for job in jobs if job.cancel_by is not None}
+        if not (canceled or self._canceled_at):
+            return False
         live = {
             key[0]: container.job_id
             for key, container in placed

@@ -97,7 +97,7 @@ class Gateway:
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
         keys = KeyCleaner(self.database)
         self.loops.append(Loop("keys", keys.tick, threading.Event(), self._stop))
-        self.loops.append(Loop("events", self._dispatcher.tick, self.events_wake, self._stop))
+        self.loops.append(Loop("events", self._dispatcher.tick, self.events_wake, self._stop, rest=1))
         jobs = JobService(
             self.database,
             Admission(config, self.database, self.objects, self.registry),
@@ -155,7 +155,7 @@ class Gateway:
             Loop(f"submit:{site.name}", submitter.tick, site.submit_wake, self._stop),
             Loop(f"skip:{site.name}", skipper.tick, site.skip_wake, self._stop),
             Loop(f"inputs:{site.name}", late.tick, site.inputs_wake, self._stop),
-            Loop(f"poll:{site.name}", poller.tick, site.poll_wake, self._stop),
+            Loop(f"poll:{site.name}", poller.tick, site.poll_wake, self._stop, rest=4),
             Loop(f"mailbox:{site.name}", mailbox.tick, site.mail_wake, self._stop),
             Loop(f"clean:{site.name}", cleaner.tick, site.clean_wake, self._stop),
             Loop(f"refdata:{site.name}", stager.tick, site.refdata_wake, self._stop),

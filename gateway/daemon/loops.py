@@ -16,6 +16,7 @@ from gateway.s3.client import S3UnavailableError
 
 log = structlog.get_logger()
 _LONGEST = 15.0
+_LONGEST_REST = 60.0
 _MOST_SAID = 300
 
 
@@ -39,12 +40,17 @@ def one_job(job_id: int, doing: str, tell: Callable[[str], object] | None = None
 
 @dataclass
 class Loop:
-    """Calls `tick` again and again; `tick` returns how many seconds it would like to wait."""
+    """Calls `tick` again and again; `tick` returns how many seconds it would like to wait.
+
+    After each it rests `rest` times as long as that one took, a minute at most, even when it is woken: so much of the time of
+    the machine, of Slurm or of the database it leaves to others, and what came meanwhile is done at once.
+    """
 
     name: str
     tick: Callable[[], float]
     wake: threading.Event
     stop: threading.Event
+    rest: float = 0
     last_success: float | None = None
     last_error: str | None = None
     _thread: threading.Thread | None = field(default=None, repr=False)
@@ -63,6 +69,7 @@ class Loop:
     def _run(self) -> None:
         failures = 0
         while not self.stop.is_set():
+            begun = time.monotonic()
             try:
                 wait = self.tick()
                 failures = 0
@@ -77,7 +84,9 @@ class Loop:
                 wait = self._back_off(failures)
                 self.last_error = f"{type(exc).__name__}: {exc}"
                 log.exception("loop.bug", loop=self.name, again_in=round(wait, 1))
-            self.wake.wait(wait)
+            rest = min(_LONGEST_REST, self.rest * (time.monotonic() - begun))
+            if not self.stop.wait(rest):
+                self.wake.wait(wait - rest)
             self.wake.clear()
 
     @staticmethod

@@ -29,8 +29,9 @@ from gateway.slurm.reasons import explain
 from gateway.slurm.states import Meaning, lookup
 from gateway.store import jobs as store
 from gateway.store.db import Database
+from gateway.store.jobs import Active, Going
 from gateway.store.submissions import Place, places
-from gateway.store.tables import Container, Job
+from gateway.store.tables import Container
 
 _IDLE = 30.0
 _SOON = 0.1
@@ -41,7 +42,7 @@ _FORGOTTEN = (
 _USAGE_DAYS = 1
 
 Key = tuple[str, int]  # Slurm's job and array task, which several containers may share
-Placed = Sequence[tuple[Key, Container]]
+Placed = Sequence[tuple[Key, Going]]
 Mark = tuple[str, int]  # a run of a container: Slurm's job and the container's number
 
 
@@ -76,7 +77,6 @@ class Poller:
         with self._db.read() as session:
             jobs = store.active(session, self._site.name)
             waiting = store.waiting(session, self._site.name)
-            self._places = places(session, {c.job_id for c in waiting})
             unused = store.unaccounted(session, self._site.name, since)
         self._ender.never_submitted(jobs, waiting)
         self._ender.finish()
@@ -86,9 +86,11 @@ class Poller:
             if not unused:
                 return _IDLE
         tasks = {(t.slurm_job_id, t.task): t for t in self._site.backend.queue()} if placed else {}
+        changed = self._changed(placed, tasks)
         records: dict[tuple[str, int | None], TaskRecord] | None = None
-        if unused or self._wants_accounting(placed, tasks):
-            records = self._accounting.records([*jobs, *unused])
+        if unused or self._wants_accounting(changed, tasks):
+            created = [*(job.created for job in jobs), *(job.created for job in unused)]
+            records = self._accounting.records(created)
         if self._ender.cancel(jobs, placed, tasks, self._why):
             self._quick = 0
         self._site.waits = in_queue(
@@ -96,35 +98,67 @@ class Poller:
             for key, container in placed
             if key in tasks and lookup(tasks[key].state).meaning is Meaning.WAITING
         )
-        self._act({job.id or 0: job for job in jobs}, placed, tasks, records or {})
+        self._act(changed, tasks, records or {})
         self._explain(jobs)
         self._ender.finish()
+        self._forget(placed)
         if records is not None:
             record_usage(self._db, unused, records)
         return self._wait(placed, tasks, bool(unused))
 
+    def _changed(
+        self, placed: Placed, tasks: Mapping[tuple[str, int | None], TaskState]
+    ) -> Sequence[tuple[Key, Container]]:
+        """Return, whole, the containers of which Slurm says something else than at the last look, an end, or nothing.
+
+        Of those that still wait it is noted why.
+        """
+        changed: dict[tuple[int, int], Key] = {}
+        for key, going in placed:
+            task = tasks.get(key)
+            meaning = Meaning.ENDED if task is None else lookup(task.state).meaning
+            if task is None or meaning is Meaning.ENDED or task.state != going.slurm_state:
+                changed[going.job_id, going.index] = key
+                continue
+            if self._ended_since or self._missing_since:
+                self._ended_since.pop(_mark(going), None)
+                self._missing_since.pop(_mark(going), None)
+            if meaning is Meaning.WAITING and going.job_id not in self._why:
+                self._note_wait(going, task)
+        if not changed:
+            return []
+        with self._db.read() as session:
+            rows = store.these(session, changed)
+            self._places = places(session, {job_id for job_id, _ in changed})
+        return [
+            (key, row)
+            for number, key in changed.items()
+            if (row := rows.get(number)) is not None
+            and (row.slurm_job_id, row.task or 0) == key  # it was not run again in this moment
+            and not Phase.of(row.phase).terminal
+        ]
+
     @staticmethod
     def _wants_accounting(
-        placed: Placed, tasks: Mapping[tuple[str, int | None], TaskState]
+        changed: Sequence[tuple[Key, Container]], tasks: Mapping[tuple[str, int | None], TaskState]
     ) -> bool:
         """Whether a container is not in squeue, or ended in a way that only the accounting explains."""
         return any(
             key not in tasks
             or (lookup(tasks[key].state).meaning is Meaning.ENDED and _outcome(container) != "ok")
-            for key, container in placed
+            for key, container in changed
         )
 
     def _act(
         self,
-        jobs: Mapping[int, Job],
-        placed: Placed,
+        changed: Sequence[tuple[Key, Container]],
         tasks: Mapping[tuple[str, int | None], TaskState],
         records: Mapping[tuple[str, int | None], TaskRecord],
     ) -> None:
-        """Act on the news of all containers: keep what is new of those that go on, settle those that have ended."""
+        """Act on the news of containers: keep what is new of those that go on, settle those that have ended."""
         ended: list[Ended] = []
         news: list[tuple[Container, TaskState]] = []
-        for key, container in placed:
+        for key, container in changed:
             task, record, number = tasks.get(key), records.get(key), container.job_id
             with one_job(number, "judging a container", partial(self._why.setdefault, number)):
                 state = self._end_of(container, task, record)
@@ -138,8 +172,16 @@ class Poller:
         self._keep_news(news)
         keep_results(self._db, self._results)
         self._results = {}
-        self._why |= self._settler.settle(ended, jobs)
-        marks = {_mark(container) for _, container in placed}
+        if ended:
+            with self._db.read() as session:
+                jobs = store.some(session, {each.container.job_id for each in ended})
+            self._why |= self._settler.settle(ended, jobs)
+
+    def _forget(self, placed: Placed) -> None:
+        """Forget since when containers are missing, or ended, that are not looked at any more."""
+        if not (self._ended_since or self._missing_since):
+            return
+        marks = {_mark(going) for _, going in placed}
         for known in (self._ended_since, self._missing_since):
             for mark in known.keys() - marks:
                 del known[mark]
@@ -203,10 +245,13 @@ class Poller:
             self._why.setdefault(number, why)
             return []
         self._missing_since.pop(_mark(container), None)
+        self._note_wait(container, task)
+        return [] if container.slurm_state == task.state else [(container, task)]
+
+    def _note_wait(self, container: Container | Going, task: TaskState) -> None:
         waits = _why_waiting(container, task)
         if waits is not None:
-            self._why.setdefault(number, waits)
-        return [] if container.slurm_state == task.state else [(container, task)]
+            self._why.setdefault(container.job_id, waits)
 
     def _keep_news(self, news: Sequence[tuple[Container, TaskState]]) -> None:
         if not news:
@@ -231,11 +276,11 @@ class Poller:
                 if job is not None:
                     follow_containers(session, job)
 
-    def _explain(self, jobs: Sequence[Job]) -> None:
+    def _explain(self, jobs: Sequence[Active]) -> None:
         """Keep why jobs wait, and take back what no longer holds."""
         changed: list[tuple[str, int]] = []
         for job in jobs:
-            number = job.id or 0
+            number = job.id
             wanted, said = self._why.get(number), self._said.get(number)
             if wanted != job.reason and (wanted is not None or said == job.reason):
                 changed.append((wanted or "", number))
@@ -273,7 +318,7 @@ def _node(text: str) -> str | None:
     return None if text.startswith("(") or text in ("", "None assigned") else text
 
 
-def _mark(container: Container) -> Mark:
+def _mark(container: Container | Going) -> Mark:
     return container.slurm_job_id or "", container.index
 
 
@@ -281,7 +326,7 @@ def _outcome(container: Container) -> object:
     return (container.result or {}).get("outcome")
 
 
-def _why_waiting(container: Container, task: TaskState) -> str | None:
+def _why_waiting(container: Container | Going, task: TaskState) -> str | None:
     """Return why a task waits, in words; None where it does not, or Slurm does not say."""
     if lookup(task.state).meaning is not Meaning.WAITING:
         return None

@@ -41,6 +41,7 @@ _CPU = re.compile(
 )
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMGTP]?)", re.ASCII)
 _AVAILABLE = {"inact": "INACTIVE"}  # the one that sinfo cuts short
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 # No site has larger arrays (MaxArraySize is 4,000,001 at most, 1,001 by default).
@@ -200,7 +201,9 @@ def _whole(text: str) -> int:
 
 def _when(text: str) -> datetime | None:
     """Read a time as sacct writes it (in UTC, as it was asked); None for `Unknown`, `None` and the like."""
+    if not _TIME.fullmatch(text):
+        return None
     try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
     except ValueError:
         return None

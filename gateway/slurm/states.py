@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 
 class Meaning(Enum):
@@ -70,6 +71,7 @@ TABLE: dict[str, StateRow] = {
 }
 
 
+@lru_cache(maxsize=1024)
 def lookup(state: str) -> StateRow:
     """Find a state as squeue or sacct write it (`CANCELLED by 2001`, `OUT_OF_ME+`).
 

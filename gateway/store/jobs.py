@@ -6,10 +6,12 @@ Of a set wherever a caller has one: what costs a statement for one job costs one
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam
+from sqlalchemy import BigInteger, ColumnElement, bindparam, tuple_
+from sqlalchemy import select as sa_select
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.interfaces import ORMOption
 from sqlmodel import Session, and_, col, delete, exists, func, or_, select, update
@@ -18,6 +20,7 @@ from gateway.store.tables import Container, InputFile, Job, OutputFile, Submissi
 
 ENDED = ("complete", "error", "canceled")
 MOST_UNCLEANED = 100
+_MOST_KEYS = 2_000
 _MOST_VALUES = 10_000  # in one statement; SQLite takes 32,766
 
 # Up to a megabyte each, and not wanted by the loops: to read them there is an error, not a query.
@@ -38,10 +41,40 @@ def get(session: Session, job_id: int) -> Job | None:
     return session.get(Job, job_id)
 
 
-def active(session: Session, site: str) -> list[Job]:
-    """Return the jobs of a site that have not ended, oldest first, without `job_input` and `image`."""
-    query = select(Job).where(*_open(site)).options(*SMALL_JOB).order_by(col(Job.id))
-    return list(session.exec(query))
+@dataclass(slots=True)
+class Active:
+    """As much of a job that has not ended as a look at Slurm needs: thousands of them are read at each."""
+
+    id: int
+    created: datetime
+    reason: str | None
+    cancel_by: str | None
+
+
+@dataclass(slots=True)
+class Going:
+    """As much of a container that has not ended as a look at Slurm needs."""
+
+    job_id: int
+    index: int
+    phase: str
+    submission_id: int | None
+    slurm_job_id: str | None
+    task: int | None
+    slurm_state: str | None
+
+
+def active(session: Session, site: str) -> list[Active]:
+    """Return the jobs of a site that have not ended, oldest first."""
+    columns = col(Job.id), col(Job.created), col(Job.reason), col(Job.cancel_by)
+    query = sa_select(*columns).where(*_open(site)).order_by(col(Job.id))
+    return [Active(*row) for row in session.execute(query)]
+
+
+def some(session: Session, job_ids: Iterable[int]) -> dict[int, Job]:
+    """Return jobs by id, without `job_input` and `image`."""
+    query = select(Job).where(among(col(Job.id), job_ids)).options(*SMALL_JOB)
+    return {job.id or 0: job for job in session.exec(query)}
 
 
 def any_active(session: Session, site: str) -> bool:
@@ -96,15 +129,30 @@ def hold_back(session: Session, site: str, reason: str) -> None:
     )
 
 
-def waiting(session: Session, site: str) -> list[Container]:
-    """Return the containers of a site that have not ended, by job and number, as `containers` does."""
+def waiting(session: Session, site: str) -> list[Going]:
+    """Return the containers of a site that have not ended, by job and number."""
+    columns = [col(getattr(Container, name)) for name in Going.__slots__]
     query = (
-        select(Container)
+        sa_select(*columns)
         .join(Job, col(Job.id) == Container.job_id)
         .where(*_open(site), col(Container.phase).not_in(ENDED))
-        .options(*SMALL_CONTAINER)
     )
-    return list(session.exec(query.order_by(col(Container.job_id), col(Container.index))))
+    rows = session.execute(query.order_by(col(Container.job_id), col(Container.index)))
+    return [Going(*row) for row in rows]
+
+
+def these(session: Session, keys: Collection[tuple[int, int]]) -> dict[tuple[int, int], Container]:
+    """Return containers by job and number, as `containers` does."""
+    found: dict[tuple[int, int], Container] = {}
+    wanted = sorted(keys)
+    for start in range(0, len(wanted), _MOST_KEYS):
+        part = wanted[start : start + _MOST_KEYS]
+        query = select(Container).where(
+            tuple_(col(Container.job_id), col(Container.index)).in_(part)
+        )
+        for row in session.exec(query.options(*SMALL_CONTAINER)):
+            found[row.job_id, row.index] = row
+    return found
 
 
 def containers(session: Session, job_ids: int | Iterable[int]) -> list[Container]:
