@@ -97,7 +97,9 @@ class Gateway:
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
         keys = KeyCleaner(self.database)
         self.loops.append(Loop("keys", keys.tick, threading.Event(), self._stop))
-        self.loops.append(Loop("events", self._dispatcher.tick, self.events_wake, self._stop, rest=1))
+        self.loops.append(
+            Loop("events", self._dispatcher.tick, self.events_wake, self._stop, rest=1)
+        )
         jobs = JobService(
             self.database,
             Admission(config, self.database, self.objects, self.registry),

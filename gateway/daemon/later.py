@@ -38,7 +38,12 @@ class Later:
     @property
     def over(self) -> bool:
         """Whether so much failed that the rest of this round would fail as well."""
-        return self._failures >= self._most
+        return self.left <= 0
+
+    @property
+    def left(self) -> int:
+        """How many more failures this round bears."""
+        return self._most - self._failures
 
     def may(self, key: Hashable) -> bool:
         """Whether this may be tried in this round."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from sqlmodel import Session
 
 from gateway.array import parse_array
 from gateway.config import Config, SiteSection
+from gateway.daemon.loops import one_job
 from gateway.daemon.site import Site
 from gateway.jobs.history import advance_container, advance_job
 from gateway.jobs.states import Phase
@@ -17,8 +19,10 @@ from gateway.slurm.protocol import Limits
 from gateway.store import jobs as store
 from gateway.store import refdata
 from gateway.store.db import Database
-from gateway.store.submissions import next_number
+from gateway.store.submissions import last_numbers
 from gateway.store.tables import Container, Job, Submission
+
+_TOGETHER = 100  # jobs that are prepared in one transaction
 
 
 class Part(NamedTuple):
@@ -66,43 +70,96 @@ def packed(section: SiteSection, job: Job) -> int:
     return max(1, min(section.containers_per_task, fitting))
 
 
-def prepare(config: Config, database: Database, site: Site, job_id: int) -> None:
-    """Put the containers of a job that wait into submissions: new ones, and such as are to be run or uploaded again.
+def prepare(
+    config: Config,
+    database: Database,
+    site: Site,
+    job_ids: Sequence[int],
+    tell: Callable[[int], Callable[[str], object]],
+) -> None:
+    """Put the containers of jobs that wait into submissions: new ones, and such as are to be run or uploaded again.
+
+    `tell(job)(why)` is called for one that cannot be for a reason of its own.
 
     Raises
     ------
     SiteError
         When Slurm does not tell its limits.
     """
+    if not job_ids:
+        return
     most = most_tasks(site.section, site.limits())
+    for start in range(0, len(job_ids), _TOGETHER):
+        _prepare(config, database, site, job_ids[start : start + _TOGETHER], most, tell)
+
+
+def _prepare(
+    config: Config,
+    database: Database,
+    site: Site,
+    job_ids: Sequence[int],
+    most: int,
+    tell: Callable[[int], Callable[[str], object]],
+) -> None:
+    waiting: dict[int, dict[int, Container]] = {number: {} for number in job_ids}
+    wrong: list[tuple[int, str]] = []
     with database.write() as session:
-        job = store.get(session, job_id)
-        if job is None or Phase.of(job.phase).terminal or job.cancel_by is not None:
-            return
-        if refdata.held(session, site.name, job_id):
-            return  # it was removed in this moment
-        rows = store.containers(session, job_id)
-        waiting = {row.index: row for row in rows if row.phase == str(Phase.CREATED)}
-        number = next_number(session, job_id)
-        for upload_only in (False, True):
-            indexes = [n for n, row in waiting.items() if row.upload_only == upload_only]
-            for part in plan(indexes, packed(site.section, job), most):
-                tag = f"cts:{config.gateway.instance}:{job_id}:{number}:{secrets.token_hex(8)}"
-                row = Submission(
-                    job_id=job_id,
-                    number=number,
-                    containers=part.containers,
-                    per_task=part.per_task,
-                    upload_only=upload_only,
-                    tag=tag,
-                    state="prepared",
-                    created=store.now(),
-                )
-                session.add(row)
-                session.flush()
-                _place(session, row, waiting)
-                number += 1
-        advance_job(session, job, Phase.SUBMITTING)
+        # What was removed since they were found ready.
+        held = {each.job_id for each in refdata.held(session, site.name, job_ids)}
+        last = last_numbers(session, job_ids)
+        for row in store.containers(session, job_ids):
+            if row.phase == str(Phase.CREATED):
+                waiting[row.job_id][row.index] = row
+        for number in job_ids:
+            job = store.get(session, number)
+            if (
+                job is None
+                or number in held
+                or Phase.of(job.phase).terminal
+                or job.cancel_by is not None
+            ):
+                continue
+            note = partial(_note, wrong, number)
+            with one_job(number, "preparing its submission", note), session.begin_nested():
+                first = last.get(number, -1) + 1
+                _divide(config, site, session, job, waiting[number], first, most)
+    for number, why in wrong:
+        tell(number)(why)
+
+
+def _note(wrong: list[tuple[int, str]], number: int, why: str) -> None:
+    wrong.append((number, why))
+
+
+def _divide(
+    config: Config,
+    site: Site,
+    session: Session,
+    job: Job,
+    waiting: Mapping[int, Container],
+    number: int,
+    most: int,
+) -> None:
+    """Make the submissions of a job; `number` is that of the first."""
+    for upload_only in (False, True):
+        indexes = [n for n, row in waiting.items() if row.upload_only == upload_only]
+        for part in plan(indexes, packed(site.section, job), most):
+            tag = f"cts:{config.gateway.instance}:{job.id}:{number}:{secrets.token_hex(8)}"
+            row = Submission(
+                job_id=job.id or 0,
+                number=number,
+                containers=part.containers,
+                per_task=part.per_task,
+                upload_only=upload_only,
+                tag=tag,
+                state="prepared",
+                created=store.now(),
+            )
+            session.add(row)
+            session.flush()
+            _place(session, row, waiting)
+            number += 1
+    advance_job(session, job, Phase.SUBMITTING)
 
 
 def _place(session: Session, submission: Submission, waiting: Mapping[int, Container]) -> None:

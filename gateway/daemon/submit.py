@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
 from gateway.config import Config
 from gateway.daemon.dependencies import hold
-from gateway.daemon.jobfiles import (
-    claim_path,
-    container_files,
-    job_name,
-    make_files,
-    script_path,
-)
+from gateway.daemon.handover import TOGETHER, Handover
+from gateway.daemon.jobfiles import claim_path, job_name
 from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
 from gateway.daemon.packing import prepare
@@ -47,7 +42,6 @@ _SETTLE = 5.0  # seconds that a lost answer is given before the look-up; doubled
 _MOST_DOUBLED = 6
 # A request may lie in the queue of slurmctld's socket long after sbatch gave up: it must not be known twice, some seconds apart.
 _LOOKS, _BETWEEN = 2, 10.0
-_FILES = 100  # containers whose files are made and written together
 _UNKNOWN = "Slurm's answer to the submission is not known"
 _SLURM_ID = re.compile(r"[0-9]{1,10}", re.ASCII)
 
@@ -66,6 +60,7 @@ class Submitter:
         self._db = database
         self._site = site
         self._clock = clock
+        self._handover = Handover(config, database, site, self._tell)
         self._later = Later(_LATER, _MOST_LATER, clock)
         self._lookup_after: dict[int, float] = {}
         self._missed: dict[int, int] = {}  # look-ups that found nothing, by submission
@@ -83,20 +78,21 @@ class Submitter:
         waits = hold(self._db, self._site.name)
         with self._db.read() as session:
             waits.update(skipping.unchecked(session, self._site.name))
-        for job_id in [number for number in new if number not in held.keys() | waits]:
-            with one_job(job_id, "preparing its submission", self._tell(job_id)):
-                prepare(self._config, self._db, self._site, job_id)
+        ready = [number for number in new if number not in held.keys() | waits]
+        prepare(self._config, self._db, self._site, ready, self._tell)
         with self._db.read() as session:
             waiting = submissions.submissions_in(session, self._site.name, "prepared")
         self._later.new_round()
         said = ""
+        alive = [(submission, job) for submission, job in waiting if job.cancel_by is None]
         behind: list[int] = []
-        for submission, job in waiting:
-            if job.cancel_by is None and self._later.may(submission.id):
-                with one_job(submission.job_id, "submitting it", self._tell(submission.job_id)):
-                    said = self._submit(submission) or said
-            elif job.cancel_by is None and self._later.over and job.reason != said:
-                behind.append(submission.job_id)
+        for start in range(0, len(alive), TOGETHER):
+            part = alive[start : start + TOGETHER]
+            if self._later.over:
+                behind += [submission.job_id for submission, job in part if job.reason != said]
+            else:
+                some = [submission for submission, _ in part if self._later.may(submission.id)]
+                said = self._submit(some) or said
         if behind:
             self._explain(behind, said)
         return _IDLE
@@ -119,75 +115,69 @@ class Submitter:
             if each.reason != reason:
                 self._explain([each.job_id], reason)
 
-    def _submit(self, submission: Submission) -> str | None:
-        """Try one submission; return what Slurm says when it cannot take it now."""
-        with self._site.files_lock:
-            script = self._write(submission)
-        if not self._mark(submission, script):
+    def _submit(self, some: Sequence[Submission]) -> str | None:
+        """Try some submissions; return what Slurm says when it cannot take one now."""
+        if not some:
             return None
-        try:
-            slurm_job_id = self._site.backend.submit(script_path(self._site, submission))
-        except SubmitLaterError as exc:
-            self._later.failed(submission.id)
-            self._back_to_prepared(submission, str(exc))
-            return str(exc)
-        except SubmitRefusedError as exc:
-            self._refused(submission, str(exc))
-            return None
-        except SiteError as exc:
-            doubled = min(submission.attempts, _MOST_DOUBLED)
-            self._lost_at[submission.id or 0] = self._clock()
-            self._lookup_after[submission.id or 0] = self._clock() + _SETTLE * 2**doubled
-            self._explain([submission.job_id], f"{_UNKNOWN}: {exc}")
-            raise
-        self._submitted(submission, slurm_job_id)
-        return None
+        answers = self._handover.hand_over(some, self._later.left)
+        for submission, answer in answers:
+            if isinstance(answer, SubmitRefusedError):
+                self._refused(submission, str(answer))
+        self._submitted([(each, answer) for each, answer in answers if isinstance(answer, str)])
+        said: str | None = None
+        trouble: SiteError | None = None
+        for submission, answer in answers:
+            if isinstance(answer, SubmitLaterError):
+                self._later.failed(submission.id)
+                said = str(answer)
+                self._back_to_prepared(submission, said)
+            elif isinstance(answer, SiteError):
+                self._not_answered(submission, answer)
+                trouble = trouble or answer
+            elif isinstance(answer, Exception) and not isinstance(answer, SubmitRefusedError):
+                self._not_answered(submission, answer)
+                with one_job(submission.job_id, "submitting it", self._tell(submission.job_id)):
+                    raise answer
+        for submission, answer in answers:
+            if answer is None:
+                self._back_to_prepared(submission, said or "")
+        if trouble is not None:
+            raise trouble
+        return said
 
-    def _write(self, submission: Submission) -> str:
-        """Write what the nodes need of a job and its script; returns the script."""
-        with self._db.read() as session:
-            job = store.get(session, submission.job_id)
-            data = refdata.of_job(session, submission.job_id)
-        if job is None:
-            raise ValueError(f"there is no job {submission.job_id}")
-        for start in range(0, len(submission.containers), _FILES):
-            some = submission.containers[start : start + _FILES]
-            with self._db.read() as session:
-                containers = submissions.given(session, submission.job_id, some)
-            self._site.hands.write_files(container_files(self._site, submission, containers))
-        script, files = make_files(self._config, self._site, submission, job, data)
-        self._site.hands.write_files(files)
-        return script
+    def _not_answered(self, submission: Submission, trouble: Exception) -> None:
+        doubled = min(submission.attempts, _MOST_DOUBLED)
+        self._lost_at[submission.id or 0] = self._clock()
+        self._lookup_after[submission.id or 0] = self._clock() + _SETTLE * 2**doubled
+        self._explain([submission.job_id], f"{_UNKNOWN}: {trouble}")
 
-    def _mark(self, submission: Submission, script: str) -> bool:
+    def _submitted(self, taken: Sequence[tuple[Submission, str]]) -> None:
+        """Write down what Slurm has taken: each submission with Slurm's job id."""
+        if not taken:
+            return
+        ids = {submission.id or 0: number for submission, number in taken}
         with self._db.write() as session:
-            row = session.get(Submission, submission.id)
-            job = store.get(session, submission.job_id)
-            if row is None or job is None or row.state != "prepared" or job.cancel_by is not None:
-                return False
-            row.state, row.script = "submitting", script
-            row.attempts += 1
-            session.add(row)
-        return True
-
-    def _submitted(self, submission: Submission, slurm_job_id: str) -> None:
-        log.info("job.submitted", job=submission.job_id, slurm_job=slurm_job_id)
-        with self._db.write() as session:
-            row = session.get(Submission, submission.id)
-            job = store.get(session, submission.job_id)
-            if row is None or job is None:
-                return
-            row.state, row.slurm_job_id, row.submitted = "submitted", slurm_job_id, store.now()
-            session.add(row)
-            for container in submissions.members(session, submission):
-                container.slurm_job_id = slurm_job_id
+            for row in submissions.these(session, ids):
+                row.state, row.slurm_job_id = "submitted", ids[row.id or 0]
+                row.submitted = store.now()
+                session.add(row)
+            for container in submissions.members(session, ids):
+                container.slurm_job_id = ids[container.submission_id or 0]
                 advance_container(session, container, Phase.PENDING)
-            others = submissions.submissions(session, submission.job_id)
-            if all(each.state in ("submitted", "refused") for each in others):
-                advance_job(session, job, Phase.PENDING, f"Slurm job {slurm_job_id}")
-            job.reason = None
-            session.add(job)
-        self._forget(submission)
+            session.flush()
+            jobs = store.some(session, {submission.job_id for submission, _ in taken})
+            unfinished = submissions.unfinished(session, jobs)
+            for submission, slurm_job_id in taken:
+                job = jobs.get(submission.job_id)
+                if job is None:
+                    continue
+                if job.id not in unfinished:
+                    advance_job(session, job, Phase.PENDING, f"Slurm job {slurm_job_id}")
+                job.reason = None
+                session.add(job)
+        for submission, slurm_job_id in taken:
+            log.info("job.submitted", job=submission.job_id, slurm_job=slurm_job_id)
+            self._forget(submission)
         self._site.poll_wake.set()
         self._site.mail_wake.set()
 
@@ -222,7 +212,7 @@ class Submitter:
                 return
             row.state = "refused"
             session.add(row)
-            for container in submissions.members(session, submission):
+            for container in submissions.members(session, [submission.id or 0]):
                 if advance_container(session, container, Phase.ERROR, message):
                     container.error = message
         self._site.poll_wake.set()
@@ -272,7 +262,7 @@ class Submitter:
         if found is None:
             return False
         log.info("job.adopted", job=submission.job_id, slurm_job=found)
-        self._submitted(submission, found)
+        self._submitted([(submission, found)])
         return True
 
     def _claimed(self, submission: Submission) -> str | None:

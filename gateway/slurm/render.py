@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import (
@@ -75,16 +76,8 @@ def render(template: str, values: ScriptValues) -> str:
     """
     _check(values)
     path = template_path(template)
-    environment = Environment(
-        loader=FileSystemLoader(path.parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - not HTML; every value has a strict pattern
-    )
     try:
-        script = environment.get_template(path.name).render(v=values)
+        script = _environment(path.parent).get_template(path.name).render(v=values)
     except TemplateSyntaxError as exc:
         raise ConfigError(
             f"template {exc.filename or path}, line {exc.lineno}: {exc.message}"
@@ -101,6 +94,19 @@ def render(template: str, values: ScriptValues) -> str:
         raise ConfigError(f"template {path}, line {line}: {exc}") from exc
     _check_script(path, script)
     return script
+
+
+@lru_cache(maxsize=64)
+def _environment(folder: Path) -> Environment:
+    """Return what reads the templates of a directory; it keeps them, and reads one again that has changed."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - not HTML; every value has a strict pattern
+    )
 
 
 def _line_of(exc: BaseException, path: Path) -> int | str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sqlmodel import Session, and_, col, exists, func, or_, select
 
-from gateway.store.jobs import ENDED, now
+from gateway.store.jobs import ENDED, among, now
 from gateway.store.tables import Container, Job, JobRefdata, Refdata, RefdataSite, RefdataTransition
 
 UNDER_WAY = ("created", "download_submitted")
@@ -105,8 +105,8 @@ def copies(session: Session, bucket: str, key: str, etag: str) -> int:
     return session.exec(query).one()
 
 
-def held(session: Session, site: str, job_id: int | None = None) -> list[Held]:
-    """Return the jobs of a site (or that one) with containers to be submitted, whose reference data is not there."""
+def held(session: Session, site: str, job_ids: Sequence[int] | None = None) -> list[Held]:
+    """Return the jobs of a site (or those of these) with containers to be submitted, whose reference data is not there."""
     waiting = select(Container.index).where(
         Container.job_id == Job.id, Container.phase == "created"
     )
@@ -122,12 +122,14 @@ def held(session: Session, site: str, job_id: int | None = None) -> list[Held]:
             or_(col(RefdataSite.state).is_(None), RefdataSite.state != "complete"),
         )
     )
-    if job_id is not None:
-        query = query.where(Job.id == job_id)
+    if job_ids is not None:
+        query = query.where(among(col(Job.id), job_ids))
     return [Held(number or 0, reason, of, at) for number, reason, of, at in session.exec(query)]
 
 
-def of_job(session: Session, job_id: int) -> Refdata | None:
-    """Return the reference data of a job."""
-    query = select(Refdata).where(JobRefdata.refdata_id == Refdata.id, JobRefdata.job_id == job_id)
-    return session.exec(query).first()
+def of_jobs(session: Session, job_ids: Iterable[int]) -> dict[int, Refdata]:
+    """Return the reference data of those of these jobs that have any."""
+    query = select(JobRefdata.job_id, Refdata).where(
+        JobRefdata.refdata_id == Refdata.id, among(col(JobRefdata.job_id), job_ids)
+    )
+    return dict(session.exec(query).all())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from sqlmodel import Session, col, func, or_, select
+from sqlalchemy import tuple_
+from sqlmodel import Session, and_, col, func, select
 
 from gateway.store.jobs import ENDED, SMALL_CONTAINER, SMALL_JOB, among
 from gateway.store.tables import Container, InputFile, Job, Submission
@@ -34,30 +35,49 @@ def waiting_jobs(session: Session, site: str) -> list[int]:
 
 
 def given(
-    session: Session, job_id: int, indexes: Collection[int]
-) -> list[tuple[Container, list[InputFile]]]:
-    """Return containers of a job whole, each with its inputs, in order: its own, then those that all get."""
+    session: Session, keys: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[Container, list[InputFile]]]:
+    """Return containers (job, number) whole, each with its inputs, in order: its own, then those that all of its job get."""
+    ids = {job_id for job_id, _ in keys}
     found = select(Container).where(
-        Container.job_id == job_id, among(col(Container.index), indexes)
+        tuple_(col(Container.job_id), col(Container.index)).in_(list(keys))
     )
-    files = select(InputFile).where(
-        InputFile.job_id == job_id,
-        or_(among(col(InputFile.container), indexes), col(InputFile.container).is_(None)),
-    )
-    shares: dict[int | None, list[InputFile]] = {}
-    for item in session.exec(files.order_by(col(InputFile.position))):
-        shares.setdefault(item.container, []).append(item)
-    rows = session.exec(found.order_by(col(Container.index)))
-    shared = shares.get(None, [])
-    return [(row, shares.get(row.index, []) + shared) for row in rows]
+    own = tuple_(col(InputFile.job_id), col(InputFile.container)).in_(list(keys))
+    everyones = and_(among(col(InputFile.job_id), ids), col(InputFile.container).is_(None))
+    shares: dict[tuple[int, int | None], list[InputFile]] = {}
+    for condition in (own, everyones):
+        for item in session.exec(
+            select(InputFile).where(condition).order_by(col(InputFile.position))
+        ):
+            shares.setdefault((item.job_id, item.container), []).append(item)
+    return {
+        (row.job_id, row.index): (
+            row,
+            shares.get((row.job_id, row.index), []) + shares.get((row.job_id, None), []),
+        )
+        for row in session.exec(found)
+    }
 
 
-def members(session: Session, submission: Submission) -> list[Container]:
-    """Return the containers of a submission that are still in it, as `store.jobs.containers` does."""
-    query = select(Container).where(
-        Container.job_id == submission.job_id, Container.submission_id == submission.id
+def these(session: Session, ids: Iterable[int]) -> list[Submission]:
+    """Return submissions by id."""
+    return list(session.exec(select(Submission).where(among(col(Submission.id), ids))))
+
+
+def members(session: Session, ids: Iterable[int]) -> list[Container]:
+    """Return the containers that are still in these submissions, as `store.jobs.containers` does."""
+    query = select(Container).where(among(col(Container.submission_id), ids))
+    query = query.options(*SMALL_CONTAINER)
+    return list(session.exec(query.order_by(col(Container.job_id), col(Container.index))))
+
+
+def unfinished(session: Session, job_ids: Iterable[int]) -> set[int]:
+    """Return those of these jobs that have a submission which Slurm has neither taken nor refused."""
+    query = select(Submission.job_id).where(
+        among(col(Submission.job_id), job_ids),
+        col(Submission.state).not_in(("submitted", "refused")),
     )
-    return list(session.exec(query.options(*SMALL_CONTAINER).order_by(col(Container.index))))
+    return set(session.exec(query.distinct()))
 
 
 def submissions(session: Session, job_ids: int | Iterable[int]) -> list[Submission]:
@@ -97,11 +117,11 @@ def slurm_jobs(session: Session, job_ids: int | Iterable[int]) -> dict[int, list
     return found
 
 
-def next_number(session: Session, job_id: int) -> int:
-    """Return the number of a job's next submission."""
-    query = select(func.max(Submission.number)).where(Submission.job_id == job_id)
-    last = session.exec(query).one()
-    return 0 if last is None else last + 1
+def last_numbers(session: Session, job_ids: Iterable[int]) -> dict[int, int]:
+    """Return the number of the last submission of each of these jobs that has one."""
+    query = select(Submission.job_id, func.max(Submission.number))
+    query = query.where(among(col(Submission.job_id), job_ids)).group_by(col(Submission.job_id))
+    return {number: last for number, last in session.exec(query) if last is not None}
 
 
 def slurm_name(container: Container) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -64,9 +65,14 @@ class FakeSlurm:
         self.answers: list[Exception] = []  # what sbatch says to the next submissions, taking none
         self.loses_answer = False  # sbatch takes the job, and its answer does not come
         self.canceled: list[str] = []
+        self._lock = threading.Lock()
 
     def submit(self, script: str) -> str:
         """See `SlurmBackend.submit`."""
+        with self._lock:
+            return self._submit(script)
+
+    def _submit(self, script: str) -> str:
         self._called("submit")
         if self.answers:
             raise self.answers.pop(0)

@@ -85,7 +85,7 @@ def test_every_step_of_a_submission_may_be_the_last_one_of_a_daemon(
         assert {first, second} == {"100", "101"}, steps
         assert world.phases(number) == ["created", "submitting", "pending"], steps
     assert killed_at.count("before sbatch") == killed_at.count("after sbatch") == 2
-    assert killed_at.count("after a commit") == 5  # prepared; submitting, submitted; and again
+    assert killed_at.count("after a commit") == 3  # prepared, submitting, submitted: both arrays
 
 
 def test_a_killed_daemon_leaves_the_database_whole(world: World) -> None:

@@ -333,7 +333,7 @@ def test_a_mistake_over_one_job_keeps_no_other_back_and_is_that_jobs_reason(worl
     good = world.add()
     world.submitter.tick()
     assert world.job(good).phase == "pending"
-    assert "submitting it failed and is tried again" in (world.job(bad).reason or "")
+    assert "making its files failed and is tried again" in (world.job(bad).reason or "")
     assert "KeyError: 'digest'" in (world.job(bad).reason or "")
     world.change(world.job(bad), image=world.job(good).image)
     world.submitter.tick()
