@@ -101,12 +101,11 @@ class Submitter:
         """Tell whether the site takes no jobs now; those that Slurm has not got then wait, and say why."""
         with self._db.read() as session:
             why_not = why_inactive(session, self._site.name, self._site.section)
-        if why_not is None:
-            return False
-        with self._db.write() as session:
             reason = f"the site {self._site.name} takes no jobs now: {why_not}"
-            store.hold_back(session, self._site.name, reason)
-        return True
+            held = [] if why_not is None else store.held_back(session, self._site.name, reason)
+        if held:
+            self._explain(held, reason)
+        return why_not is not None
 
     def _hold(self, held: Iterable[refdata.Held]) -> None:
         """Say of jobs whose reference data is not there why they wait."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -33,6 +34,7 @@ _THREADS = 32
 _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _CHECK = ".cts-write-check"
+_WRITABLE, _MOST_WRITTEN = 30.0, 10_000  # seconds; places that are kept
 _GONE = ("NoSuchUpload", "NoSuchKey", "NoSuchBucket", "404")  # NoSuchKey is what RGW says of parts
 
 
@@ -73,6 +75,7 @@ class ObjectStore:
     ) -> None:
         keys = _credentials(config)
         self._config = config
+        self._written: dict[tuple[str, str], float] = {}  # where writing went well, and when
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="s3")
         self._parts = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="s3-parts")
         options = BotoConfig(
@@ -194,6 +197,8 @@ class ObjectStore:
     def check_writable(self, bucket: str, prefix: str) -> None:
         """See that the service may write below a prefix, leaving nothing behind: begins an upload and aborts it.
 
+        Where that went well beside it (`a/b/` beside `a/c/`) in the last half minute it is not done again.
+
         Raises
         ------
         GatewayError
@@ -206,9 +211,15 @@ class ObjectStore:
                 AppCode.ILLEGAL_S3_PATH,
                 f"The output path {prefix[:100]!r}… leaves no room for the names of files; use a shorter one.",
             )
+        beside = bucket, prefix.rstrip("/").rpartition("/")[0]
+        if self._written.get(beside, 0.0) > time.monotonic() - _WRITABLE:
+            return
         with self._teller.told(bucket, None, writing=True):
             upload = self.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
             self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+        if len(self._written) >= _MOST_WRITTEN:
+            self._written.clear()
+        self._written[beside] = time.monotonic()
 
     def told(
         self, bucket: str, key: str | None, *, writing: bool = False

@@ -109,24 +109,21 @@ def explain(session: Session, job_ids: Iterable[int], reason: str | None) -> Non
     )
 
 
-def hold_back(session: Session, site: str, reason: str) -> None:
-    """Say of the jobs of a site that Slurm has not got yet, whole or in part, why they are not submitted."""
+def held_back(session: Session, site: str, reason: str) -> list[int]:
+    """Return the jobs of a site that Slurm has not got yet, whole or in part, and that give another reason for that."""
     waiting = exists(
         select(Container.index).where(Container.job_id == Job.id, Container.phase == "created")
     )
     prepared = exists(
         select(Submission.id).where(Submission.job_id == Job.id, Submission.state == "prepared")
     )
-    session.exec(
-        update(Job)
-        .where(
-            *_open(site),
-            or_(waiting, prepared),
-            col(Job.cancel_by).is_(None),
-            col(Job.reason).is_distinct_from(reason),
-        )
-        .values(reason=reason)
+    query = select(Job.id).where(
+        *_open(site),
+        or_(waiting, prepared),
+        col(Job.cancel_by).is_(None),
+        col(Job.reason).is_distinct_from(reason),
     )
+    return [number or 0 for number in session.exec(query)]
 
 
 def waiting(session: Session, site: str) -> list[Going]:

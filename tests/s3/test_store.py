@@ -166,6 +166,14 @@ class TestWriting:
         assert place.names() == before
         assert place.uploads() == []
 
+    def test_what_went_well_a_moment_ago_is_not_tried_again_beside_it(self, place: Place) -> None:
+        calls: list[str] = []
+        events = place.store.client.meta.events
+        events.register("before-call.s3", lambda model, **_: calls.append(model.name))
+        for prefix in ("a/one/", "a/two/", "b/one/"):
+            place.store.check_writable(place.bucket, prefix)
+        assert calls == ["CreateMultipartUpload", "AbortMultipartUpload"] * 2
+
     def test_a_bucket_that_is_not_there_is_told(self, place: Place) -> None:
         code, _ = refusal(lambda: place.store.check_writable("no-such-bucket-here", "x/"))
         assert code is AppCode.S3_BUCKET_NOT_FOUND
