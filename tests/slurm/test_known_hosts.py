@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,10 @@ from gateway.slurm.known_hosts import HostKey, host_name, keys_of
 
 KEY = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIIbHFR8LLAgPHkP1MfIA3vLWa6yyqbLMPhwhJgYzqjMY")
 LINE = f"{KEY.kind} {KEY.text}"
+
+
+def hashed(name: str) -> str:
+    return HostKeys.hash_host(name, base64.b64encode(b"salt" * 5).decode())
 
 
 def test_a_port_that_is_not_22_stands_in_the_name() -> None:
@@ -27,7 +33,7 @@ def test_a_port_that_is_not_22_stands_in_the_name() -> None:
         "login*",
         "login?",
         "*,!other",
-        HostKeys.hash_host("login1"),
+        hashed("login1"),
     ],
 )
 def test_a_host_is_known_by_its_name_a_pattern_or_a_hash(names: str) -> None:
@@ -44,7 +50,7 @@ def test_a_host_is_known_by_its_name_a_pattern_or_a_hash(names: str) -> None:
         "[login1]:2222",
         "login?,!login1",
         "l.gin1",
-        HostKeys.hash_host("login2"),
+        hashed("login2"),
         "|1|x|y",
         "|1|",
         "#login1",
