@@ -63,11 +63,11 @@ def notes(script: str) -> list[str]:
                 f"line {number}: #CTS is not read behind the first command, as with sbatch"
             )
             break
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate([] if "bash" in lines[0] else lines, 1):
         inside = _INSIDE.match(line.lstrip())
         if inside:
             found.append(
-                f"line {number}: the script runs inside its image already, where {inside[0]} is only if the image has it; "
+                f"line {number}: the script runs inside its image already, where {inside[0]} is for scripts of bash alone; "
                 "leave it out"
             )
             break

@@ -13,6 +13,7 @@ from gateway.array import parse_array
 from gateway.config import Config, SiteSection
 from gateway.daemon.site import Site
 from gateway.images.logins import Logins
+from gateway.jobs import inside
 from gateway.jobs.quantities import slurm_minutes
 from gateway.jobs.script import SCRIPT_NAME, program
 from gateway.refdata.archives import directory_name
@@ -228,6 +229,11 @@ def _job(
         document["refdata"] = [_mount(site, job, refdata)]
     if script is not None:
         document["generated"] = [{"path": SCRIPT_NAME, "text": script}]
+    if inside.has_functions(script, job.image.get("env", {}), params.get("environment") or {}):
+        document["generated"].append({"path": inside.FUNCTIONS_NAME, "text": inside.FUNCTIONS})
+        document["image"]["env"] |= inside.variables(
+            params["input_mount_point"], job.job_input.get("image", job.image["name"])
+        )
     if staging is not None:
         where = {} if staging["kind"] == "image" else {"directory": site.refdata_dir}
         document["staging"] = {**staging, **where}

@@ -12,6 +12,7 @@ from gateway.array import variables
 from gateway.errors import AppCode, ErrorDetail, GatewayError
 from gateway.jobs.args import render
 from gateway.jobs.document import Place, place_text
+from gateway.jobs.inside import FUNCTIONS_NAME
 from gateway.jobs.layout import lay_out
 from gateway.jobs.model import JobInput
 from gateway.jobs.params import ManifestFileFormat, Parameter, ParameterType
@@ -134,6 +135,7 @@ def _generated_names(asked: JobInput) -> dict[str, str]:
             names[manifest_name(number)] = f"the manifest of {place_text(manifest[0])}"
     if asked.script is not None:
         names[SCRIPT_NAME] = "the script of the job"
+        names[FUNCTIONS_NAME] = "a file that goes with the script of the job"
     return names
 
 

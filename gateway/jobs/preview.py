@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from gateway import wire
 from gateway.images.views import pinned
 from gateway.jobs.admission import Checked
+from gateway.jobs.inside import FUNCTIONS, FUNCTIONS_NAME, has_functions
 from gateway.jobs.outputs import container_dir
 from gateway.jobs.parts import InputFile
 from gateway.jobs.plan import PlannedContainer
@@ -34,6 +35,8 @@ def dry_run(checked: Checked, scripts: Sequence[str]) -> wire.DryRun:
             break
         shown.append(container)
     common = {} if asked.script is None else {SCRIPT_NAME: asked.script}
+    if has_functions(asked.script, checked.variant.config.env, asked.params.environment or {}):
+        common[FUNCTIONS_NAME] = FUNCTIONS
     return wire.DryRun(
         image=wire.JobImage.model_validate(pinned(checked.image, checked.variant)),
         num_containers=asked.num_containers,

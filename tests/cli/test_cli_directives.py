@@ -62,9 +62,12 @@ def test_only_lines_before_the_first_command_count_and_only_those_that_begin_wit
 
 
 def test_its_user_is_told_of_lines_that_are_not_read_and_of_commands_that_are_not_there() -> None:
-    (first, second) = notes("#!/bin/bash\n#SBATCH -n 2\n  srun -n 2 shifter ./a\n")
+    (first, second) = notes("#!/bin/sh\n#SBATCH -n 2\n  srun -n 2 shifter ./a\n")
     assert first == "its #SBATCH lines are not read; write #CTS"
-    assert second.startswith("line 3: the script runs inside its image already, where srun is only")
+    assert second.startswith(
+        "line 3: the script runs inside its image already, where srun is for scripts of bash"
+    )
+    assert notes("#!/usr/bin/env bash\n#CTS -n 2\nsrun ./a\n") == []
     assert notes("#!/bin/bash\n#CTS -n 2\n#SBATCH -n 2\nsrunner x\n") == []
 
 

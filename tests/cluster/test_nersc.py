@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cluster
 EVIL = "a b$(touch /tmp/evil);\"q\" '*' `id`"
 
 # The pattern of NERSC's public examples: a QOS, a constraint, nodes, tasks and CPUs, an account, licenses of file systems, an
-# image as Shifter has it, an array, files for the log; #SBATCH is #CTS, and what is in S3 has lines of its own.
+# image as Shifter has it, an array, files for the log, srun and shifter before the program; #SBATCH is #CTS, and what is in S3 has lines of its own.
 SCRIPT = """\
 #!/bin/bash
 #CTS --image=docker:{image}
@@ -38,7 +38,8 @@ export OMP_PLACES=threads
 name=sample-$SLURM_ARRAY_TASK_ID.txt
 echo "$GREETING: task $SLURM_ARRAY_TASK_ID of $SLURM_ARRAY_JOB_ID, $SLURM_NTASKS tasks of $OMP_NUM_THREADS threads, for $1"
 echo "$SLURM_JOB_NAME $SLURM_JOB_ACCOUNT" >&2
-[[ -e /input_files/sample-3.txt ]] && md5sum < "/input_files/$name" > "/output_files/$name.md5"
+[[ -e /input_files/sample-3.txt ]] || exit 3
+srun -n 1 -c $OMP_NUM_THREADS --cpu-bind=cores shifter md5sum < "/input_files/$name" > "/output_files/$name.md5"
 """
 
 

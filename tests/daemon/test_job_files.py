@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.agent.files import read_container, read_job
+from gateway.jobs.inside import FUNCTIONS
 from gateway.store.tables import Container
 from tests.conftest import CHECKOUT
 from tests.daemon.world import World
@@ -87,7 +88,12 @@ def test_a_script_is_written_for_all_containers_and_its_interpreter_is_what_runs
     script = "#!/bin/bash -e\ntrue\n"
     number, _ = world.submit(job_input=given | {"script": script})
     job = read_job(Path(world.site.job_dir(number)) / "job.json")
-    assert [(file.path, file.text) for file in job.generated] == [("cts-script", script)]
+    assert [(file.path, file.text) for file in job.generated] == [
+        ("cts-script", script),
+        (".cts-bash-env", FUNCTIONS),
+    ]
+    assert job.image.env["BASH_ENV"] == "/in/.cts-bash-env"
+    assert job.image.env["SLURM_JOB_ID"] == str(number)
     assert job.image.entrypoint == ("/bin/bash", "-e", "/in/cts-script")
     assert job.image.cmd == ()
 

@@ -12,6 +12,7 @@ from gateway import wire
 from gateway.daemon.dryrun import scripts
 from gateway.errors import AppCode, GatewayError, SiteError
 from gateway.jobs import preview
+from gateway.jobs.inside import FUNCTIONS
 from gateway.jobs.service import JobService
 from tests.daemon.world import ALICE, World
 from tests.jobs.test_admission import Desk
@@ -93,7 +94,8 @@ def test_a_script_is_shown_and_what_runs_it(desk: Desk) -> None:
     found = tried(desk, script="#!/bin/bash -e\ntrue\n", params={"args": ["x"]})
     assert found.containers[0].argv == ["/bin/bash", "-e", "/input_files/cts-script", "x"]
     assert [(f.path, f.text) for f in found.generated_files] == [
-        ("/input_files/cts-script", "#!/bin/bash -e\ntrue\n")
+        ("/input_files/cts-script", "#!/bin/bash -e\ntrue\n"),
+        ("/input_files/.cts-bash-env", FUNCTIONS),
     ]
 
 
