@@ -1,7 +1,8 @@
 """One helper and the talk with it: one JSON line a request and an answer, many under way at once.
 
-The helper is a process here (`start_process`), or one at the far end of an SSH connection (`ssh.py`). Nothing that it does, or leaves undone, makes a caller wait beyond its time: reading and writing are done by threads
-of their own, and a process that is silent, talks nonsense or is gone is given up with the reason.
+The helper is a process here (`start_process`), or one at the far end of an SSH connection (`ssh.py`). Nothing that it does,
+or leaves undone, makes a caller wait beyond its time: reading and writing are done by threads of their own, and a helper that
+is silent, talks nonsense or is gone is given up with the reason.
 """
 
 from __future__ import annotations
@@ -73,9 +74,7 @@ def start_process(command: Sequence[str]) -> Program:
             raise TimeoutError from exc
 
     def kill() -> None:
-        with suppress(
-            OSError
-        ):  # one of another user cannot be killed: the end of its input ends it
+        with suppress(OSError):  # one of another user is ended by the end of its input
             process.kill()
 
     return Program(stdin, stdout, stderr, lambda: process.poll() is None, kill, wait)
@@ -93,7 +92,7 @@ class Child:
     who
         What it is called in errors.
     sign_seconds
-        How often it is asked for a sign of life while there is nothing else to say; None: never.
+        How often it is asked for a sign of life; None: never.
     noise
         Whether lines of others may come before its first: a login's greeting.
 
@@ -124,6 +123,7 @@ class Child:
         self._number = 0
         self._waiting: dict[int, Future[Any]] = {}
         self._last_sign = 0.0
+        self._sign_at = time.monotonic() + (sign_seconds or 0)
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._errors: deque[str] = deque(maxlen=5)
         self._drain = self._thread(self._read_errors)
@@ -205,13 +205,17 @@ class Child:
                     left = left[pipe.write(left) or 0 :]
 
     def _next(self) -> bytes | None:
-        """Return what is to be said next; an empty line when there was nothing for so long that its life is in question."""
+        """Return what is to be said next; an empty line when it is time to ask for a sign of life."""
+        if self._sign_seconds is None:
+            return self._outbox.get()
         while True:
-            try:
-                return self._outbox.get(timeout=self._sign_seconds)
-            except queue.Empty:
-                if self._ready.is_set():
-                    return b"\n"
+            left = self._sign_at - time.monotonic()
+            with suppress(queue.Empty):
+                if left > 0:
+                    return self._outbox.get(timeout=left)
+            self._sign_at = time.monotonic() + self._sign_seconds
+            if self._ready.is_set():
+                return b"\n"
 
     def _read(self) -> None:
         reason, line = "died", b""

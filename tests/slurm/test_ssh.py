@@ -182,6 +182,23 @@ class TestAConnectionThatBreaks:
         hands.size(f"{work}/x")
         assert len(server.commands) == 1
 
+    def test_questions_that_hang_are_no_silence_however_many_are_asked(
+        self, start: Start, server: SshServer, work: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "squeue").write_text("#!/bin/sh\nexec sleep 5\n")
+        (tmp_path / "squeue").chmod(0o755)
+        hands = start(alive_seconds=0.5)
+        hands.size(f"{work}/x")
+        with ThreadPoolExecutor(20) as pool:
+            hung = []
+            for _ in range(10):
+                hung.append(pool.submit(hands.run, [f"{tmp_path}/squeue"], 2.5))
+                time.sleep(0.2)
+            for each in hung:
+                with pytest.raises(SiteError, match=r"squeue gave no answer in 2\.5 s"):
+                    each.result(30)
+        assert len(server.commands) == 1
+
     def test_attempts_to_connect_become_fewer_and_say_when_the_next_is(
         self, start: Start, server: SshServer, work: Path
     ) -> None:
