@@ -28,6 +28,7 @@ from gateway.errors import ConfigError
 
 _PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]+@")
 SITE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+ANY_SITE = "any"  # in place of a site's name: the one that would start a job first
 
 
 def _absolute(path: Path) -> Path:
@@ -437,6 +438,10 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> Config:
     if len(set(names)) < len(names):
         raise ConfigError(f"{source}: receivers: each needs a name of its own")
     for name in config.sites:
+        if name == ANY_SITE:
+            raise ConfigError(
+                f"{source}: sites.{name}: jobs write {name!r} for whichever site starts them first; use another name"
+            )
         if not SITE_NAME.fullmatch(name):
             raise ConfigError(
                 f"{source}: sites.{name}: a site's name is lower-case letters, digits, - and _, at most 63"

@@ -58,11 +58,37 @@ class SiteQueue(BaseModel):
     max_runtime_min: int | None = None
 
 
+class SlurmPartition(BaseModel):
+    """A partition as Slurm has it: `state` is UP, DOWN, DRAIN or INACTIVE; counts of its nodes are null where they are not told.
+
+    Nodes that are neither allocated nor idle are drained, down or reserved.
+    """
+
+    name: str
+    state: str
+    default: bool
+    max_runtime_min: int | None
+    nodes: int
+    nodes_allocated: int | None = None
+    nodes_idle: int | None = None
+    nodes_other: int | None = None
+
+
+class SlurmNow(BaseModel):
+    """What a site's Slurm said `age_seconds` ago, at `asked`; `error` is why it says nothing newer."""
+
+    asked: datetime | None = None
+    age_seconds: float | None = None
+    partitions: list[SlurmPartition] = Field(default_factory=list)
+    error: str | None = None
+
+
 class Site(BaseModel):
     """One compute site, and what it offers the caller: from `inactive_reason` on, additions to the protocol.
 
     What names a job may give come first, the default before the others; `licenses` is the most of each a container may
-    have. GPUs are of a node; `nodes_per_container` is the most that one container may have.
+    have. GPUs are of a node; `nodes_per_container` is the most that one container may have. `slurm` has those partitions that
+    jobs may go to, as they are now.
     """
 
     cluster: str
@@ -84,6 +110,7 @@ class Site(BaseModel):
     gpus_per_node: int = 0
     nodes_per_container: int = 1
     max_cpu_hours: float | None = None
+    slurm: SlurmNow | None = None
 
 
 class Sites(BaseModel):
@@ -161,8 +188,11 @@ class DryRun(BaseModel):
     """POST /jobs?dry_run=true: what the job would be.
 
     `containers_left_out` are the last ones, past what an answer holds; all of them where other jobs are yet to write inputs.
+    `cluster` is the site; of a job for any site, `cluster_choice` says why it is that one.
     """
 
+    cluster: str
+    cluster_choice: str | None = None
     image: JobImage
     num_containers: int
     input_file_count: int

@@ -161,10 +161,10 @@ containers_per_task = 3
 max_array_size = 3
 {common}
 
-# Switched on by tests alone; it offers what this Slurm has not.
+# Switched on by tests alone; it has the other partition, and offers what this Slurm has not.
 [sites.spare]
 work_dir = "/scratch/cts-spare"
-{common}active = false
+{common.replace('"regular"', '"debug"')}active = false
 inactive_reason = "it is for tests alone"
 partitions = {{ gone = 0 }}
 qos_offered = {{ gone = 0 }}

@@ -26,7 +26,13 @@ _LEAST_MEMORY = 1_000_000  # bytes; the protocol's
 Job = dict[str, Any]
 
 
-def make_job(options: Options, script: Script | None, rest: Sequence[str], site: Site) -> Job:
+def make_job(
+    options: Options,
+    script: Script | None,
+    rest: Sequence[str],
+    cluster: str,
+    sites: Sequence[Site],
+) -> Job:
     """Make the document.
 
     Parameters
@@ -37,8 +43,10 @@ def make_job(options: Options, script: Script | None, rest: Sequence[str], site:
         The script, or that of `--wrap`.
     rest
         What followed `--` on the command line.
-    site
-        Where it shall run.
+    cluster
+        Where it shall run: the name of a site, or `any`.
+    sites
+        That site, or all that take jobs.
 
     Raises
     ------
@@ -50,7 +58,7 @@ def make_job(options: Options, script: Script | None, rest: Sequence[str], site:
     cpus = options.cpus * tasks
     gpus = _gpus(options, nodes, tasks, as_sbatch=script is not None)
     job: Job = {
-        "cluster": site.cluster,
+        "cluster": cluster,
         "image": _image(options.image),
         **_inputs(options),
         "output_dir": _results(options),
@@ -60,7 +68,7 @@ def make_job(options: Options, script: Script | None, rest: Sequence[str], site:
     }
     memory = _memory(options, cpus, gpus)
     if memory is None and script is not None:
-        memory = _share(site, cpus)
+        memory = min(_share(site, cpus) for site in sites)
     wanted = {
         "memory": memory,
         "runtime": None if options.time is None else _runtime(options.time),

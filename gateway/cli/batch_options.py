@@ -87,7 +87,7 @@ class Options:
             "--site",
             "--clusters",
             envvar="CTS_SITE",
-            help="The site; needed where there are several.",
+            help="The site, or any for the one that starts it first; needed where there are several.",
         ),
     ] = None
     array: Annotated[

@@ -17,6 +17,7 @@ from gateway.cli import (
     requests,
     sharing,
     show,
+    show_sites,
     tokens,
     watch,
     webhooks,
@@ -309,9 +310,9 @@ def sites(
     if as_json:
         print_json(found)
     elif site is None:
-        show.site_list(found)
+        show_sites.site_list(found)
     else:
-        show.one_site(found[0])
+        show_sites.one_site(found[0])
 
 
 def _no_site(name: str, there: list[Site]) -> NoReturn:

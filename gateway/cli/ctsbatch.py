@@ -19,6 +19,8 @@ from gateway.cli.waiting import finish
 from gateway.client import Client
 from gateway.wire import Site
 
+_ANY = "any"
+
 
 @command
 @options_of(Options)
@@ -30,7 +32,8 @@ def ctsbatch(ctx: typer.Context, options: Options, socket: Socket = SOCKET) -> N
         for note in (*(script.notes if script is not None else ()), *_notes(options)):
             typer.echo(clean(f"note: {note}"), err=True)
     with connect(socket) as client:
-        job = make_job(options, script, list(ctx.obj or []), _site(client, options.site))
+        cluster, sites = _site(client, options.site)
+        job = make_job(options, script, list(ctx.obj or []), cluster, sites)
         if options.test_only:
             show_dry_run(client.dry_run(job), as_json=False)
             return
@@ -75,19 +78,24 @@ def _notes(options: Options) -> list[str]:
     ]
 
 
-def _site(client: Client, name: str | None) -> Site:
+def _site(client: Client, name: str | None) -> tuple[str, list[Site]]:
+    """Return what stands in the job as its site, and the sites that this may be."""
     sites = client.sites()
+    active = [site for site in sites if site.active]
+    if name == _ANY:
+        return _ANY, active or sites
     if name is not None:
         found = next((site for site in sites if site.cluster == name), None)
         if found is None:
             names = ", ".join(site.cluster for site in sites)
             raise UserError(f"--site: there is no site {name!r}; there are {names}")
-        return found
-    active = [site for site in sites if site.active]
+        return name, [found]
     if len(active) != 1:
         names = ", ".join(site.cluster for site in active)
-        raise UserError(f"--site: say which site; there are {names or 'none that take jobs'}")
-    return active[0]
+        raise UserError(
+            f"--site: say which site, or any; there are {names or 'none that take jobs'}"
+        )
+    return active[0].cluster, active
 
 
 app = common.single(

@@ -23,6 +23,8 @@ def show_dry_run(found: DryRun, *, as_json: bool) -> None:
     fields(
         [
             ("Result", "the job is right; nothing was submitted"),
+            ("Site", found.cluster),
+            ("Choice", found.cluster_choice or ""),
             ("Image", found.image.name + (f":{found.image.tag}" if found.image.tag else "")),
             ("Digest", found.image.digest),
             ("Containers", found.num_containers),

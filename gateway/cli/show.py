@@ -13,7 +13,7 @@ from gateway.cli.waits import place, why
 from gateway.client import Client
 from gateway.errors import AppCode
 from gateway.ids import PHASES, JobRef
-from gateway.wire import Attempt, Container, Job, JobImage, JobPreview, Output, Site, SiteQueue
+from gateway.wire import Attempt, Container, Job, JobImage, JobPreview, Output
 
 
 def job_list(found: Sequence[JobPreview], *, as_json: bool) -> None:
@@ -35,59 +35,6 @@ def job_list(found: Sequence[JobPreview], *, as_json: bool) -> None:
         for job in found
     ]
     table(("JOBID", "NAME", "USER", "SITE", "STATE", "PHASE", "UPDATED", "NOTE"), rows)
-
-
-def site_list(found: Iterable[Site]) -> None:
-    """Print a line a site."""
-    table(
-        ("SITE", "STATE", "NODES", "CPUS/NODE", "GB/NODE", "GPUS/NODE", "MAX MINUTES", "NOTE"),
-        [
-            (
-                s.cluster,
-                "up" if s.available else "down" if s.active else "off",
-                s.nodes,
-                s.cpus_per_node,
-                s.memory_per_node_gb,
-                s.gpus_per_node,
-                s.max_runtime_min,
-                s.unavailable_reason or "",
-            )
-            for s in found
-        ],
-    )
-
-
-def one_site(site: Site) -> None:
-    """Print all that a site offers."""
-    state = "up" if site.available else "down" if site.active else "off"
-    note = f": {site.unavailable_reason}" if site.unavailable_reason else ""
-    lines = (
-        ("Site", site.cluster),
-        ("State", f"{state}{note}"),
-        ("Nodes", site.nodes),
-        ("CPUs/node", site.cpus_per_node),
-        ("GB/node", site.memory_per_node_gb),
-        ("GPUs/node", site.gpus_per_node),
-        ("Minutes", site.max_runtime_min),
-        ("CPU-hours", site.max_cpu_hours),
-        ("Nodes/cont.", site.nodes_per_container),
-        ("Partitions", _queues(site.partitions)),
-        ("QOS", _queues(site.qos)),
-        ("Accounts", ", ".join(site.accounts)),
-        ("Features", ", ".join(site.features)),
-        ("Licenses", ", ".join(f"{name}:{most}" for name, most in site.licenses.items())),
-        ("Reservations", ", ".join(site.reservations)),
-        ("Notes", "; ".join(site.notes)),
-    )
-    fields(lines, width=12)
-
-
-def _queues(queues: Iterable[SiteQueue]) -> str:
-    shown = [
-        f"{each.name} ({each.max_runtime_min} minutes)" if each.max_runtime_min else each.name
-        for each in queues
-    ]
-    return ", ".join(shown)
 
 
 def whole_job(job: Job, containers: Iterable[Container]) -> None:

@@ -22,6 +22,7 @@ from gateway.daemon.late_inputs import LateInputs
 from gateway.daemon.logs import LogKeeper, LogRoad
 from gateway.daemon.loops import Loop
 from gateway.daemon.mailbox import Mailbox
+from gateway.daemon.outlook import Looker, expected_start, look
 from gateway.daemon.poll import Poller
 from gateway.daemon.refdata import Stager
 from gateway.daemon.refdata_service import RefdataService
@@ -80,7 +81,10 @@ class Gateway:
         for section in config.sites.values():
             template_path(section.template)
         self.templates = Templates(self.database, self.sites)
-        self.site_list = Sites(self.database, config.sites, self.trouble, self._wake_all)
+        lookers = [Looker(site) for site in self.sites.values()]
+        self.site_list = Sites(
+            self.database, config.sites, self.trouble, self._wake_all, lambda: look(lookers)
+        )
         self._stop = threading.Event()
         self.events_wake = threading.Event()
         self._roads = Roads(config)
@@ -95,6 +99,10 @@ class Gateway:
             self.events_wake,
         )
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
+        self.loops += [
+            Loop(f"look:{each.name}", each.tick, self.sites[each.name].look_wake, self._stop)
+            for each in lookers
+        ]
         keys = KeyCleaner(self.database)
         self.loops.append(Loop("keys", keys.tick, threading.Event(), self._stop))
         self.loops.append(
@@ -102,7 +110,9 @@ class Gateway:
         )
         jobs = JobService(
             self.database,
-            Admission(config, self.database, self.objects, self.registry),
+            Admission(
+                config, self.database, self.objects, self.registry, self._start, self.trouble
+            ),
             LogRoad(self.database, self.objects, self.sites),
             self._wake,
             self.trouble,
@@ -191,6 +201,9 @@ class Gateway:
 
     def _scripts(self, job: Job) -> list[str]:
         return scripts(self.config, self.sites[job.site], job)
+
+    def _start(self, job: Job) -> datetime | None:
+        return expected_start(self.config, self.sites[job.site], job)
 
     def _wake(self, name: str) -> None:
         site = self.sites.get(name)

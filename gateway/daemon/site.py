@@ -37,6 +37,7 @@ class Site:
     log_wake: threading.Event = field(default_factory=threading.Event)
     refdata_wake: threading.Event = field(default_factory=threading.Event)
     images_wake: threading.Event = field(default_factory=threading.Event)
+    look_wake: threading.Event = field(default_factory=threading.Event)
     waits: Mapping[int, Wait] = field(
         default_factory=dict
     )  # by job, as the last look at Slurm has it
@@ -74,8 +75,13 @@ class Site:
             self._limits = self.backend.limits()
         return self._limits
 
-    def agent(self) -> str:
-        """Put the node agent into the work directory, once for each version of it; return its directory."""
+    def agent(self, *, fresh: bool = False) -> str:
+        """Put the node agent into the work directory, once for each version of it; return its directory.
+
+        A `fresh` look sees whether it is still there: the work directory may be another one now, or have been purged.
+        """
+        if fresh and self._agent is not None and self.hands.size(f"{self._agent}/complete") is None:
+            self._agent = None
         if self._agent is None:
             files = {f"ctsagent/{path.name}": path.read_bytes() for path in _agent_sources()}
             files["__main__.py"] = _MAIN

@@ -82,6 +82,8 @@ class Submitter:
         prepare(self._config, self._db, self._site, ready, self._tell)
         with self._db.read() as session:
             waiting = submissions.submissions_in(session, self._site.name, "prepared")
+        if waiting:
+            self._site.agent(fresh=True)
         self._later.new_round()
         said = ""
         alive = [(submission, job) for submission, job in waiting if job.cancel_by is None]

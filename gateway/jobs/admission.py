@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from gateway.config import Config
+from gateway.config import ANY_SITE, Config
 from gateway.errors import AppCode, GatewayError
 from gateway.images.service import ImageRegistry, Variant
 from gateway.images.views import pinned
 from gateway.jobs import access
 from gateway.jobs.additions import check_dependencies, keep_additions
+from gateway.jobs.anywhere import Fitting, Pick, Start, first_to_start, unavailable
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.globs import directory, parse_glob
@@ -25,13 +26,17 @@ from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectStore
 from gateway.s3.paths import parse_prefix
 from gateway.store import jobs as store
+from gateway.store import refdata as refdata_store
 from gateway.store.db import Database
 from gateway.store.tables import Image, Job, JobRefdata, Transition
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A request that breaks no rule. Where it is `early`, other jobs are yet to write some of its inputs."""
+    """A request that breaks no rule. Where it is `early`, other jobs are yet to write some of its inputs.
+
+    `asked` has a site, in any case; `why` says why that one, where the request left it open.
+    """
 
     asked: JobInput
     choice: Choice
@@ -40,18 +45,31 @@ class Checked:
     refdata: str | None
     inputs: Inputs
     early: bool
+    why: str | None = None
 
 
 class Admission:
-    """The one way by which jobs come into the database."""
+    """The one way by which jobs come into the database.
+
+    `start(job)` asks a site when it would start one that is not stored yet; `trouble(site)` says why a site does not answer, if
+    it does not.
+    """
 
     def __init__(
-        self, config: Config, database: Database, objects: ObjectStore, images: ImageRegistry
+        self,
+        config: Config,
+        database: Database,
+        objects: ObjectStore,
+        images: ImageRegistry,
+        start: Start = lambda _: None,
+        trouble: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self._config = config
         self._db = database
         self._objects = objects
         self._images = images
+        self._start = start
+        self._trouble = trouble
 
     def admit(self, caller: Caller, body: object, key: str | None = None) -> Job:
         """Check a request whole and store it as a job; return the job that the same request with that key made before.
@@ -78,7 +96,14 @@ class Admission:
             if once is not None:
                 once.keep(session, job_id)
             keep_additions(session, job, checked.asked)
-            session.add(Transition(job_id=job_id, phase=str(Phase.CREATED), time=job.created))
+            session.add(
+                Transition(
+                    job_id=job_id,
+                    phase=str(Phase.CREATED),
+                    time=job.created,
+                    detail=checked.why,
+                )
+            )
             if checked.image.refdata_id is not None:
                 session.add(JobRefdata(job_id=job_id, refdata_id=checked.image.refdata_id))
             session.add_all(rows(job, checked.asked, checked.inputs))
@@ -94,16 +119,8 @@ class Admission:
             Whatever rule it breaks first.
         """
         asked = parse_job_input(body)
-        site = self._config.sites.get(asked.cluster)
-        if site is None:
-            raise GatewayError(
-                AppCode.ILLEGAL_PARAMETER,
-                f"cluster: there is no site {asked.cluster!r}; the sites are {', '.join(sorted(self._config.sites))}.",
-            )
-        with self._db.read() as session:
-            require_active(session, asked.cluster, site)
-        check_site(asked, asked.cluster, site)
-        choice = choose(asked, caller, asked.cluster, site)
+        fitting = Fitting(self._names(asked))
+        choices = fitting.keep(lambda name: self._offered(caller, asked, name))
         with self._db.read() as session:
             check_dependencies(session, caller.user, asked)
             dirs = awaited(session, asked)
@@ -111,13 +128,56 @@ class Admission:
             access.require(self._config.path_rules, caller, path, "read")
         access.require(self._config.path_rules, caller, asked.output_dir, "write")
         image = self._images.get(asked.image)
-        variant = self._images.variant(image, asked.cluster)
+        variants = fitting.keep(lambda name: self._images.variant(image, name))
         refdata = refdata_mount_point(image, asked.params)
         early = check_early(asked, self._objects, dirs)
         inputs = UNKNOWN if early else look(asked, self._objects)
         target = parse_prefix(asked.output_dir)
         self._objects.check_writable(target.bucket, target.key)
-        return Checked(asked, choice, image, variant, refdata, inputs, early)
+
+        def at(name: str) -> Checked:
+            there = asked if asked.cluster == name else asked.model_copy(update={"cluster": name})
+            return Checked(there, choices[name], image, variants[name], refdata, inputs, early)
+
+        if asked.cluster != ANY_SITE:
+            return at(asked.cluster)
+        pick = self._pick(
+            fitting, {name: new_job(caller, at(name)) for name in fitting.left}, image
+        )
+        return replace(at(pick.site), why=pick.why)
+
+    def _names(self, asked: JobInput) -> list[str]:
+        """Return the site that a job names, or all of them."""
+        sites = self._config.sites
+        if asked.cluster == ANY_SITE:
+            return list(sites)
+        if asked.cluster not in sites:
+            raise GatewayError(
+                AppCode.ILLEGAL_PARAMETER,
+                f"cluster: there is no site {asked.cluster!r}; the sites are {', '.join(sorted(sites))}.",
+            )
+        return [asked.cluster]
+
+    def _offered(self, caller: Caller, asked: JobInput, name: str) -> Choice:
+        """Hold a job to what a site takes and offers."""
+        site = self._config.sites[name]
+        with self._db.read() as session:
+            require_active(session, name, site)
+        check_site(asked, name, site)
+        return choose(asked, caller, name, site)
+
+    def _pick(self, fitting: Fitting, jobs: Mapping[str, Job], image: Image) -> Pick:
+        """Take the site that would start a job first; those without its reference data come after those with it."""
+        troubles = {name: self._trouble(name) for name in fitting.left}
+        fitting.drop({name: unavailable(name, why) for name, why in troubles.items() if why})
+        behind: dict[str, int] = {}
+        if image.refdata_id is not None:
+            with self._db.read() as session:
+                rows = refdata_store.sites(session, [image.refdata_id])
+            states = {row.site: row.state for row in rows}
+            order = {"complete": 0, "error": 2}
+            behind = {name: order.get(states.get(name, ""), 1) for name in fitting.left}
+        return first_to_start(fitting, jobs, self._start, behind)
 
 
 def new_job(caller: Caller, checked: Checked) -> Job:

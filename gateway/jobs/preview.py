@@ -38,6 +38,8 @@ def dry_run(checked: Checked, scripts: Sequence[str]) -> wire.DryRun:
     if has_functions(asked.script, checked.variant.config.env, asked.params.environment or {}):
         common[FUNCTIONS_NAME] = FUNCTIONS
     return wire.DryRun(
+        cluster=asked.cluster,
+        cluster_choice=checked.why,
         image=wire.JobImage.model_validate(pinned(checked.image, checked.variant)),
         num_containers=asked.num_containers,
         input_file_count=len(found),

@@ -48,7 +48,8 @@ def require_active(session: Session, name: str, section: SiteSection) -> None:
 class Sites:
     """The sites as the API shows and switches them.
 
-    `trouble(site)` says what its Slurm did not do when it was last asked; `wake(site)` is called for one that is switched on.
+    `trouble(site)` says what its Slurm did not do when it was last asked; `wake(site)` is called for one that is switched on;
+    `look()` says what Slurm has at the sites now.
     """
 
     def __init__(
@@ -57,19 +58,26 @@ class Sites:
         sections: Mapping[str, SiteSection],
         trouble: Callable[[str], str | None],
         wake: Callable[[str], None],
+        look: Callable[[], Mapping[str, wire.SlurmNow]] = lambda: {},
     ) -> None:
         self._db = database
         self._sections = sections
         self._trouble = trouble
         self._wake = wake
+        self._look = look
 
     def listed(self, caller: Caller) -> list[wire.Site]:
         """List the sites, each with what it offers the caller."""
+        now = self._look()
         with self._db.read() as session:
-            return [
-                _view(name, section, caller, why_inactive(session, name, section), self._trouble)
+            inactive = {
+                name: why_inactive(session, name, section)
                 for name, section in self._sections.items()
-            ]
+            }
+        return [
+            _view(name, section, caller, inactive[name], self._trouble(name), now.get(name))
+            for name, section in self._sections.items()
+        ]
 
     def switch(self, caller: Caller, name: str, *, active: bool, reason: str | None = None) -> None:
         """Have a site take jobs, or no more of them. To say what holds already is no error, and changes the reason.
@@ -107,9 +115,9 @@ def _view(
     section: SiteSection,
     caller: Caller,
     inactive: str | None,
-    trouble: Callable[[str], str | None],
+    wrong: str | None,
+    now: wire.SlurmNow | None,
 ) -> wire.Site:
-    wrong = trouble(name)
     return wire.Site(
         cluster=name,
         active=inactive is None,
@@ -130,7 +138,18 @@ def _view(
         gpus_per_node=section.gpus_per_node,
         nodes_per_container=section.nodes_per_container,
         max_cpu_hours=section.max_cpu_hours,
+        slurm=None if now is None else _offered(now, section),
     )
+
+
+def _offered(now: wire.SlurmNow, section: SiteSection) -> wire.SlurmNow:
+    """Leave out the partitions that no job of the gateway goes to: it may name some; without a name it goes to one, too."""
+    names = resources.partitions(section)
+    found = {each.name: each for each in now.partitions}
+    shown = [found[name] for name in names if name in found]
+    if section.partition is None:
+        shown = [each for each in now.partitions if each.default and each not in shown] + shown
+    return now.model_copy(update={"partitions": shown})
 
 
 def _queue(name: str, minutes: Mapping[str, int]) -> wire.SiteQueue:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 
 from gateway.slurm.hands import CommandResult
@@ -36,6 +37,18 @@ class Submission:
 
 _FAILED = "Batch job submission failed: "
 _MOST = 600
+
+# What --test-only says: `info` in slurm_job_will_run (src/api/allocate.c), where 26.05 has a word more, and `slurm_perror`.
+_WILL_START = re.compile(
+    r"Job [0-9]+ to start at (\S+) (?:.* in partition ([A-Za-z0-9_.+-]+))?", re.ASCII
+)
+_WOULD_FAIL = "allocation failure: "
+# Said with --test-only, too, while all the nodes that would do are drained or down: a job would be queued, and wait.
+_NO_NODES = "Requested node configuration is not available"
+# Nothing is known then of when a job would start; a submission is tried again all the same.
+_NOT_ASKED = re.compile(
+    r"Unable to contact slurm controller|standby mode|Rate limit exceeded|Resource temporarily unavailable"
+)
 
 # slurmctld looked at the request and said no.
 _REFUSED = """
@@ -174,6 +187,37 @@ def read_answer(done: CommandResult) -> Submission:
     if done.returncode < 0:
         return Submission(Answer.UNKNOWN, f"died of signal {-done.returncode}; {said}".rstrip("; "))
     return Submission(_meaning(lines), said or f"exit code {done.returncode}")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What `sbatch --test-only` answered. QUEUED: a job would be taken, and start at `start` (UTC) in `partition`, if known."""
+
+    answer: Answer
+    text: str = ""
+    start: datetime | None = None
+    partition: str | None = None
+
+
+def read_outlook(done: CommandResult) -> Outlook:
+    """Tell what `sbatch --test-only` answered. Its times are those of the time zone it was run with: here UTC."""
+    if done.returncode == 0:
+        match = _WILL_START.search(done.stderr)
+        if match is None:
+            return Outlook(Answer.QUEUED)
+        try:
+            start = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        except ValueError:
+            start = None
+        return Outlook(Answer.QUEUED, "", start, match[2])
+    # What slurmctld says is the same as of a submission, behind other words.
+    stderr = done.stderr.replace(_WOULD_FAIL, _FAILED)
+    found = read_answer(CommandResult(done.returncode, "", stderr))
+    if found.answer is Answer.REFUSED and found.text.endswith(_NO_NODES):
+        return Outlook(Answer.LATER, found.text)
+    if found.answer is Answer.LATER and (_FAILED not in stderr or _NOT_ASKED.search(found.text)):
+        return Outlook(Answer.UNKNOWN, found.text)
+    return Outlook(found.answer, found.text)
 
 
 def _meaning(lines: list[str]) -> Answer:

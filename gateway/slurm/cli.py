@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from gateway.errors import SiteError
 from gateway.slurm import parsing
-from gateway.slurm.answers import Answer, read_answer
+from gateway.slurm.answers import Answer, read_answer, read_outlook
 from gateway.slurm.hands import CommandResult, Hands
 from gateway.slurm.protocol import (
     MOST_SHOWN,
@@ -129,6 +129,22 @@ class CliBackend:
         """See `SlurmBackend.partitions`."""
         text = self._ask("sinfo", "--noheader", f"--format={parsing.SINFO_FORMAT}")
         return parsing.parse_sinfo(text)
+
+    def expected_start(self, script: str, timeout: float) -> datetime | None:
+        """See `SlurmBackend.expected_start`."""
+        argv = [f"{self._prefix}sbatch", "--test-only", script]
+        found = read_outlook(self._hands.run(argv, min(timeout, self._timeout), guarded=True))
+        if found.answer is Answer.REFUSED:
+            raise SubmitRefusedError(found.text)
+        if found.answer is Answer.LATER:
+            raise SubmitLaterError(f"sbatch: {found.text}")
+        if found.answer is Answer.UNKNOWN:
+            raise SiteError(f"sbatch: {found.text}")
+        # Of a partition that is DOWN Slurm says the same as of one that is up; jobs are queued there, and wait.
+        down = {each.name for each in self.partitions() if each.state == "DOWN"}
+        if found.partition in down:
+            raise SubmitLaterError(f"the partition {found.partition} is DOWN")
+        return found.start
 
     def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
         """See `SlurmBackend.show`."""

@@ -14,7 +14,7 @@ from gateway.slurm.protocol import Limits, Partition, StepRecord, TaskRecord, Ta
 # Free text comes last, so that a | in it does no harm.
 SQUEUE_FORMAT = "%A|%F|%K|%T|%N|%Q|%S|%r|%k"
 _SQUEUE_FIELDS = 9
-SINFO_FORMAT = "%R|%P|%a|%l|%D"
+SINFO_FORMAT = "%R|%P|%a|%l|%F"
 _SINFO_FIELDS = 5
 SACCT_FIELDS = (
     "JobID",
@@ -165,15 +165,20 @@ def parse_sinfo(text: str) -> list[Partition]:
         fields = [value.strip() for value in line.split("|")]
         if len(fields) != _SINFO_FIELDS or not fields[0]:
             continue
-        name, starred, state, longest, nodes = fields
+        name, starred, state, longest, counts = fields
         limited = _CPU.fullmatch(longest) is not None
+        numbers = [_whole(text) for text in counts.split("/")]
+        allocated, idle, other, nodes = numbers if len(numbers) == 4 else (None, None, None, 0)
         found.append(
             Partition(
                 name,
                 _AVAILABLE.get(state, state.upper()),
                 int(cpu_seconds(longest)) // 60 if limited else None,
-                _whole(nodes),
+                nodes,
                 starred != name,
+                allocated,
+                idle,
+                other,
             )
         )
     return found

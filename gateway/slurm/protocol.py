@@ -82,13 +82,20 @@ MOST_SHOWN = 16 << 20  # characters of a document for people
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition as Slurm has it now: `state` is UP, DOWN, DRAIN or INACTIVE; `max_minutes` of a job, None without a limit."""
+    """A partition as Slurm has it now: `state` is UP, DOWN, DRAIN or INACTIVE; `max_minutes` of a job, None without a limit.
+
+    Of its nodes, `allocated` have something to do, `idle` nothing, and `other` can have nothing to do now: drained, down,
+    reserved. All three are None where the road does not tell.
+    """
 
     name: str
     state: str
     max_minutes: int | None
     nodes: int
     default: bool
+    allocated: int | None = None
+    idle: int | None = None
+    other: int | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,14 @@ class SlurmBackend(Protocol):
 
     def partitions(self) -> list[Partition]:
         """Return the partitions that the user of the jobs may see, as they are now."""
+
+    def expected_start(self, script: str, timeout: float) -> datetime | None:
+        """Return when the script at that path would start if it were submitted now; nothing is queued.
+
+        None where this road has no way to ask. A time in the past, or of this moment, is at once. At most `timeout` seconds
+        are waited. Raises SubmitRefusedError as `submit` does, and SubmitLaterError where Slurm cannot start it as things
+        are: nodes or a partition that are out of service.
+        """
 
     def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
         """Return all that Slurm says of jobs (`77`) or array tasks (`77_3`), within `timeout` seconds for each question.

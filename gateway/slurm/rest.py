@@ -161,6 +161,11 @@ class RestBackend:
         """See `SlurmBackend.partitions`."""
         return restread.read_partitions(self._list("slurm", "partitions/"))
 
+    def expected_start(self, script: str, timeout: float) -> datetime | None:
+        """See `SlurmBackend.expected_start`: slurmrestd has no such question, so that it is only seen whether it answers."""
+        self.partitions()
+        return None
+
     def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
         """See `SlurmBackend.show`."""
         queue, queue_error = self._document(timeout, "slurm", {"flags": "ALL"}, slurm_job_ids)

@@ -148,6 +148,7 @@ class FakeJobs:
         asked = parse_job_input(body)
         each = wire.PlannedFile(file="data/a.txt", path="/input_files/a.txt", size=3)
         return wire.DryRun(
+            cluster=asked.cluster,
             image=wire.JobImage(**IMAGE.model_dump(include=set(wire.ApprovedImage.model_fields))),
             num_containers=asked.num_containers,
             input_file_count=1,
@@ -429,6 +430,22 @@ class FakeInfo:
                 memory_per_node_gb=15.5,
                 max_runtime_min=2880,
                 notes=[],
+                slurm=wire.SlurmNow(
+                    asked=BEGIN,
+                    age_seconds=4.2,
+                    partitions=[
+                        wire.SlurmPartition(
+                            name="regular",
+                            state="UP",
+                            default=True,
+                            max_runtime_min=None,
+                            nodes=4,
+                            nodes_allocated=1,
+                            nodes_idle=3,
+                            nodes_other=0,
+                        )
+                    ],
+                ),
             )
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,8 +108,23 @@ def test_the_only_site_need_not_be_named(fake: FakeGateway) -> None:
     fake.info.sites_.append(fake.info.sites_[0].model_copy(update={"cluster": "mars"}))
     run(fake, "ctsbatch", *NEEDED).refused(2, "--site", "dev, mars")
     assert _sent(fake, "-M", "mars")["cluster"] == "mars"
+    assert _sent(fake, "-M", "any")["cluster"] == "any"
     fake.info.sites_[:] = []
     run(fake, "ctsbatch", *NEEDED).refused(2, "none that take jobs")
+
+
+def test_a_script_for_any_site_has_memory_that_each_of_them_gives_with_its_cpus(
+    fake: FakeGateway, tmp_path: Path
+) -> None:
+    (tmp_path / "a.sh").write_text("#!/bin/sh\ntrue\n")
+    dev = fake.info.sites_[0]
+    fake.info.sites_ += [
+        dev.model_copy(update={"cluster": "lean", "memory_per_node_gb": 8.0}),
+        dev.model_copy(update={"cluster": "off", "memory_per_node_gb": 1.0, "active": False}),
+    ]
+    script = str(tmp_path / "a.sh")
+    assert _sent(fake, "-M", "any", "-c", "2", script)["memory"] == 2_000_000_000
+    assert _sent(fake, "-M", "dev", "-c", "2", script)["memory"] == 3_875_000_000
 
 
 @pytest.mark.parametrize("left_out", ["--image", "--input", "--output"])

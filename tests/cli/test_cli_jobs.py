@@ -157,7 +157,7 @@ def test_images_sites_and_whoami_are_tables_and_json(fake: FakeGateway) -> None:
     ]  # fmt: skip
     assert json.loads(run(fake, "cts", "images", "--json").out)[0]["tag"] == "1.0"
     assert run(fake, "cts", "sites").out.splitlines()[1].split() == [
-        "dev", "up", "4", "8", "15.5", "0", "2880",
+        "dev", "up", "4", "3", "8", "15.5", "0", "2880",
     ]  # fmt: skip
     assert json.loads(run(fake, "cts", "sites", "--json").out)[0]["max_runtime_min"] == 2880
     assert run(fake, "cts", "whoami").out == f"{ME} (user)\n"
@@ -195,6 +195,26 @@ def test_one_site_is_shown_with_all_that_it_offers(fake: FakeGateway) -> None:
     found = json.loads(run(fake, "cts", "sites", "dev", "--json").out)
     assert [site["cluster"] for site in found] == ["dev"]
     run(fake, "cts", "sites", "mars").refused(3, "there is no site mars; the sites are dev")
+
+
+def test_what_a_sites_slurm_says_is_shown_with_its_age(fake: FakeGateway) -> None:
+    shown = run(fake, "cts", "sites", "dev").out
+    assert "\nSlurm, 4 s ago\n" in shown
+    head, row = [line.split() for line in shown.splitlines()[-2:]]
+    assert head == ["PARTITION", "STATE", "DEFAULT", "MAX", "MINUTES", "NODES", "IN", "USE", "IDLE", "OTHER"]  # fmt: skip
+    assert row == ["regular", "UP", "yes", "4", "1", "3", "0"]
+    now = fake.info.sites_[0].slurm
+    assert now is not None
+    for update, said in (
+        ({"error": "sinfo: away"}, "Slurm says nothing newer: sinfo: away"),
+        ({"error": "sinfo: away", "age_seconds": None, "partitions": []}, "Slurm says nothing newer"),
+    ):  # fmt: skip
+        fake.info.sites_ = [
+            fake.info.sites_[0].model_copy(update={"slurm": now.model_copy(update=update)})
+        ]
+        assert said in run(fake, "cts", "sites", "dev").out
+    assert "ago" not in run(fake, "cts", "sites", "dev").out
+    assert run(fake, "cts", "sites").out.splitlines()[1].split()[2:4] == ["4", "8"]
 
 
 def test_admins_switch_a_site_off_and_on(fake_admin: FakeGateway) -> None:

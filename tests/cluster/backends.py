@@ -48,11 +48,13 @@ class Road:
     hands: Hands
     work: str
 
-    def submit(self, tag: str, *tasks: int | str, **values: str) -> str:
+    def submit(self, tag: str, *tasks: int | str, **values: Any) -> str:
         """Submit a script as the gateway renders it: each task exits with its number, or sleeps; returns Slurm's id."""
         return self.backend.submit(self.write(tag, *tasks, **values))
 
-    def write(self, tag: str, *tasks: int | str, template: str = "generic", **values: str) -> str:
+    def write(
+        self, tag: str, *tasks: int | str, template: str = "generic", **values: str | int
+    ) -> str:
         """Write such a script, and return its path. The tag is its comment and, with dashes, its name."""
         folder = f"{self.work}/{tag.replace(':', '-')}"
         plain = ScriptValues(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -174,9 +174,14 @@ def test_partitions_are_as_slurm_has_them_now(road: Road) -> None:
     road.site.run("scontrol", "create", *new, user="root")
     try:
         found = {each.name: each for each in road.backend.partitions()}
-        assert found["regular"] == Partition("regular", "UP", 2880, 4, True)
-        assert found["debug"] == Partition("debug", "UP", 30, 1, False)
-        assert found["contract"] == Partition("contract", "DRAIN", None, 2, False)
+        counts = {"allocated": None, "idle": None, "other": None}
+        plain = {name: replace(each, **counts) for name, each in found.items()}  # type: ignore[arg-type]
+        assert plain["regular"] == Partition("regular", "UP", 2880, 4, True)
+        assert plain["debug"] == Partition("debug", "UP", 30, 1, False)
+        assert plain["contract"] == Partition("contract", "DRAIN", None, 2, False)
+        for each in found.values():  # not each road tells of nodes
+            told = [each.allocated, each.idle, each.other]
+            assert told == [None] * 3 or sum(n or 0 for n in told) == each.nodes
         for state in ("DOWN", "INACTIVE"):
             name, now = "PartitionName=contract", f"State={state}"
             road.site.run("scontrol", "update", name, now, user="root")
@@ -184,6 +189,51 @@ def test_partitions_are_as_slurm_has_them_now(road: Road) -> None:
             assert found["contract"].state == state
     finally:
         road.site.run("scontrol", "delete", "PartitionName=contract", user="root")
+
+
+def test_the_start_of_a_job_is_told_and_nothing_is_queued(road: Road) -> None:
+    tag, full, soon = new_tag(), new_tag(), timedelta(minutes=2)
+    script = road.write(tag, 0, 0, partition="debug")
+    assert _start(road, script) < datetime.now(UTC) + soon
+    number = road.submit(full, "sleep", partition="debug", cpus=16)
+    try:
+        road.site.until(
+            lambda: any(t.tag == full and t.state == "RUNNING" for t in road.backend.queue())
+        )
+        later = _start(road, script)
+        if road.backend.name != "rest":
+            assert soon < later - datetime.now(UTC) < timedelta(minutes=11)
+    finally:
+        road.backend.cancel([number])
+    assert tag not in {task.tag for task in road.backend.queue()}
+
+
+def _start(road: Road, script: str) -> datetime:
+    """When it would start, as far as the road knows."""
+    start = road.backend.expected_start(script, 60)
+    assert (start is None) == (road.backend.name == "rest")
+    return start or datetime.now(UTC)
+
+
+def test_a_job_that_would_be_refused_or_cannot_start_now_has_no_start(road: Road) -> None:
+    wrong, script = (road.write(new_tag(), 0, qos="gone"), road.write(new_tag(), 0, partition="debug"))  # fmt: skip
+    if road.backend.name == "rest":
+        assert road.backend.expected_start(wrong, 60) is None
+        return
+    with pytest.raises(SubmitRefusedError, match="Invalid qos specification"):
+        road.backend.expected_start(wrong, 60)
+    for thing, state, back, said in (
+        ("partitionname=debug", "state=down", "state=up", "the partition debug is DOWN"),
+        ("partitionname=debug", "state=drain", "state=up", "Required partition not available"),
+        ("nodename=n1", "state=drain", "state=resume", "Requested node configuration is not available"),
+    ):  # fmt: skip
+        why = ("reason=test",) if thing.startswith("node") else ()
+        road.site.run("scontrol", "update", thing, state, *why, user="root")
+        try:
+            with pytest.raises(SubmitLaterError, match=said):
+                road.backend.expected_start(script, 60)
+        finally:
+            road.site.run("scontrol", "update", thing, back, user="root")
 
 
 def test_all_that_slurm_says_of_a_job_is_shown(job: Job) -> None:

@@ -125,6 +125,14 @@ class TestTheWholeFile:
             parse_config(raw)
 
 
+def test_no_site_has_the_name_that_stands_for_any() -> None:
+    text = SMALLEST.replace("[sites.dev]", "[sites.any]")
+    (found,) = mistakes(text)
+    assert found == (
+        "gateway.toml: sites.any: jobs write 'any' for whichever site starts them first; use another name"
+    )
+
+
 class TestUnknownKeys:
     @pytest.mark.parametrize(
         ("section", "line", "said"),

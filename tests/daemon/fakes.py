@@ -66,6 +66,8 @@ class FakeSlurm:
         self.loses_answer = False  # sbatch takes the job, and its answer does not come
         self.canceled: list[str] = []
         self._lock = threading.Lock()
+        self.start: datetime | None = None  # when it would start whatever it is shown
+        self.shown: list[str] = []
 
     def submit(self, script: str) -> str:
         """See `SlurmBackend.submit`."""
@@ -114,7 +116,13 @@ class FakeSlurm:
     def partitions(self) -> list[Partition]:
         """See `SlurmBackend.partitions`."""
         self._called("partitions")
-        return [Partition("regular", "UP", 2880, 4, True)]
+        return [Partition("regular", "UP", 2880, 4, True, 1, 2, 1)]
+
+    def expected_start(self, script: str, timeout: float) -> datetime | None:
+        """See `SlurmBackend.expected_start`."""
+        self._called("expected_start")
+        self.shown.append(Path(script).read_text(encoding="ascii"))
+        return self.start
 
     def show(self, slurm_job_ids: Sequence[str], timeout: float) -> Shown:
         """See `SlurmBackend.show`."""

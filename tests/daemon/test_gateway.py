@@ -77,6 +77,7 @@ def test_a_site_that_has_trouble_is_shown_as_such_with_its_jobs(
     number = world.add()
     loop = next(loop for loop in gateway.loops if loop.name == "poll:dev")
     loop.last_error = "squeue: Unable to contact slurm controller"
+    next(loop for loop in gateway.loops if loop.name == "look:dev").start()
     assert gateway.services.info.sites(ALICE)[0].available is False
     reason = gateway.services.jobs.status(ALICE, number).reason or ""
     assert reason == f"the site dev does not answer as it should: {loop.last_error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -429,3 +430,19 @@ def test_no_secret_is_in_the_script_and_only_the_jobs_token_in_its_files(world: 
         assert "aws_" not in text
         assert str(world.config.s3.credentials_file) not in text
         assert SECRET not in text
+
+
+def test_a_work_directory_that_came_back_empty_has_the_agent_before_anything_is_submitted(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(own_agent=True)
+    world.submit()
+    agent = Path(world.site.agent())
+    shutil.rmtree(world.site.work)
+    number, slurm = world.submit()
+    assert slurm
+    assert (agent / "complete").exists()
+    assert (agent / "__main__.py").exists()
+    assert Path(world.site.mailbox).is_dir()
+    assert str(agent) in world.slurm.jobs[slurm].script
+    assert world.job(number).phase == "pending"

@@ -25,6 +25,7 @@ def _questions(
         ("queue", CONTROLLER, slurm.queue),
         ("cancel", CONTROLLER, lambda: slurm.cancel(["1"])),
         ("submit", CONTROLLER, lambda: slurm.submit(script)),
+        ("start", CONTROLLER, lambda: slurm.expected_start(script, 60)),
         ("accounting", DATABASE, lambda: slurm.accounting(since)),
     ]
 

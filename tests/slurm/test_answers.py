@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.slurm.answers import ERRORS, Answer, Submission, read_answer
+from gateway.slurm.answers import ERRORS, Answer, Outlook, Submission, read_answer, read_outlook
 from gateway.slurm.hands import CommandResult
 
 FAILED = "sbatch: error: Batch job submission failed: "
@@ -220,3 +222,49 @@ def test_no_answer_makes_it_raise_and_only_a_printed_id_means_queued(
     if found.answer in (Answer.REFUSED, Answer.LATER):
         assert code > 0
         assert any(word in stderr for word in (*ERRORS, "option", "Invalid", "Unable"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "sbatch: Job 7 to start at 2026-11-24T13:11:58 using 4 processors on nodes n[1-2] in partition debug\n",
+        "sbatch: a word of a plugin\nsbatch: Job 7 to start at 2026-11-24T13:11:58 a using 1 processors on nodes n1 in partition debug\n"
+        "sbatch:   Preempts: 12\n",
+    ],
+    ids=["22.05", "26.05"],
+)
+def test_a_look_ahead_has_the_start_and_the_partition(said: str) -> None:
+    start = datetime(2026, 11, 24, 13, 11, 58, tzinfo=UTC)
+    assert read_outlook(CommandResult(0, "", said)) == Outlook(Answer.QUEUED, "", start, "debug")
+
+
+@pytest.mark.parametrize("said", ["", "sbatch: Job 7 to start at Unknown using 1 processors on\n"])
+def test_a_look_ahead_may_know_no_time(said: str) -> None:
+    found = read_outlook(CommandResult(0, "", said))
+    assert (found.answer, found.start) == (Answer.QUEUED, None)
+
+
+@pytest.mark.parametrize("prefix", ["allocation failure: ", "sbatch: error: allocation failure: "])
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("Invalid qos specification", Answer.REFUSED),
+        ("Required partition not available (inactive or drain)", Answer.LATER),
+        ("Unable to contact slurm controller (connect failure)", Answer.UNKNOWN),
+        # Of nodes that are drained now it says the same as of nodes that are not there at all.
+        ("Requested node configuration is not available", Answer.LATER),
+        ("Socket timed out on send/recv operation", Answer.UNKNOWN),
+    ],
+)
+def test_a_look_ahead_that_fails_is_read_as_a_submission_that_fails(
+    prefix: str, said: str, found: Answer
+) -> None:
+    shown = read_outlook(CommandResult(1, "", f"sbatch: error: a plugin's word\n{prefix}{said}\n"))
+    assert (shown.answer, shown.start) == (found, None)
+    assert shown.text.endswith(said)
+
+
+@given(st.integers(-9, 9), st.text(), st.text())
+def test_no_look_ahead_makes_it_raise(code: int, out: str, said: str) -> None:
+    text = f"sbatch: Job 1 to start at {said} in partition {said}"
+    assert isinstance(read_outlook(CommandResult(code, out, text)), Outlook)

@@ -66,6 +66,41 @@ def test_a_refusal_a_later_and_an_open_answer_are_three_different_errors() -> No
         assert type(caught.value) is SiteError
 
 
+WOULD = "sbatch: Job 7 to start at 2026-11-24T13:11:58 using 1 processors on nodes n1 in partition debug\n"
+
+
+def test_a_look_ahead_queues_nothing_and_has_its_time() -> None:
+    up = CommandResult(0, "debug|debug|up|30:00|1/0/0/1\n", "")
+    slurm, hands = backend(fails(WOULD, 0), up)
+    found = slurm.expected_start("/work/.start.sbatch", 15)
+    assert found == datetime(2026, 11, 24, 13, 11, 58, tzinfo=UTC)
+    assert hands.asked[0] == (["sbatch", "--test-only", "/work/.start.sbatch"], 15, True)
+
+
+def test_a_look_ahead_at_a_partition_that_is_down_is_no_start() -> None:
+    down = CommandResult(0, "debug|debug|down|30:00|1/0/0/1\n", "")
+    slurm, _ = backend(fails(WOULD, 0), down)
+    with pytest.raises(SubmitLaterError, match="the partition debug is DOWN"):
+        slurm.expected_start("/s", 15)
+
+
+def test_a_look_ahead_is_refused_put_off_or_not_answered() -> None:
+    slurm, _ = backend(
+        fails("allocation failure: Invalid qos specification\n"),
+        fails("allocation failure: Requested node configuration is not available\n"),
+        fails("allocation failure: Socket timed out on send/recv operation\n"),
+        fails("allocation failure: Unable to contact slurm controller (connect failure)\n"),
+    )
+    with pytest.raises(SubmitRefusedError, match=r"^Invalid qos specification$"):
+        slurm.expected_start("/s", 15)
+    with pytest.raises(SubmitLaterError, match="Requested node configuration"):
+        slurm.expected_start("/s", 15)
+    for said in ("Socket timed out", "Unable to contact"):
+        with pytest.raises(SiteError, match=said) as caught:
+            slurm.expected_start("/s", 15)
+        assert type(caught.value) is SiteError
+
+
 def test_the_queue_is_asked_once_for_all_jobs_of_the_jobs_user() -> None:
     slurm, hands = backend(
         CommandResult(0, "32|31|0|COMPLETED|n1|7|N/A|None|cts:dev:20:0:c4\n", "")

@@ -274,17 +274,17 @@ def test_no_configuration_makes_it_raise(text: str) -> None:
 
 def test_the_partitions_of_a_live_slurm_are_read() -> None:
     assert parse_sinfo(recorded("sinfo-26.05.txt")) == [
-        Partition("regular", "UP", 2880, 4, True),
-        Partition("debug", "UP", 30, 1, False),
-        Partition("pDOWN", "DOWN", 90, 2, False),
-        Partition("pDRAIN", "DRAIN", 90, 2, False),
-        Partition("pINACTIVE", "INACTIVE", 90, 2, False),
-        Partition("endless", "UP", None, 4, False),
+        Partition("regular", "UP", 2880, 4, True, 1, 2, 1),
+        Partition("debug", "UP", 30, 1, False, 1, 0, 0),
+        Partition("pDOWN", "DOWN", 90, 2, False, 1, 0, 1),
+        Partition("pDRAIN", "DRAIN", 90, 2, False, 1, 0, 1),
+        Partition("pINACTIVE", "INACTIVE", 90, 2, False, 1, 0, 1),
+        Partition("endless", "UP", None, 4, False, 1, 2, 1),
     ]
     assert parse_sinfo("a|a|inact|n/a|x\n")[0] == Partition("a", "INACTIVE", None, 0, False)
 
 
-@given(st.text() | st.builds("{0}|{0}*|up|{1}|{1}\n".format, st.text(), st.text()))
+@given(st.text() | st.builds("{0}|{0}*|up|{1}|{1}/1/2/{1}\n".format, st.text(), st.text()))
 def test_no_partitions_make_it_raise(text: str) -> None:
     assert all(each.nodes >= 0 for each in parse_sinfo(text))
 
