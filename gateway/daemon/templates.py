@@ -21,6 +21,7 @@ from gateway.daemon.site import Site
 from gateway.errors import AppCode, ConfigError, GatewayError, SiteError
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
+from gateway.slurm.directives import job_fields
 from gateway.slurm.render import ENDING, ScriptValues, render, template_path
 from gateway.store.db import Database
 
@@ -161,6 +162,8 @@ def _steps(site: Site, template: str) -> tuple[tuple[str, Step], ...]:
         for values in (full, small):
             script = render(template, values)
             _look(script, values)
+            if section.backend == "rest":
+                job_fields(script)
         return script, "renders the smallest job, and one with all that the site offers"
 
     def read_by_bash(script: str) -> tuple[str, str]:

@@ -107,6 +107,21 @@ def test_what_slurm_says_against_it_is_told(tmp_path: Path) -> None:
     assert _checked(tmp_path, GENERIC, Hands(gone=True))[-1][1:] == (False, "sbatch gave no answer in 60 s")  # fmt: skip
 
 
+def test_a_directive_that_slurmrestd_cannot_be_given_is_told_where_the_site_uses_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "own.sbatch.j2"
+    path.write_text(GENERIC.replace("#SBATCH --requeue", "#SBATCH --requeue\n#SBATCH --nice=5"))
+    assert check_template(_site(Hands()), str(path), path).ok
+    site = _site(Hands())
+    site.section = site.section.model_copy(update={"backend": "rest"})
+    for name in ("generic", "perlmutter"):
+        assert check_template(site, name, template_path(name)).ok
+    (line,) = check_template(site, str(path), path).checks
+    assert (line.name, line.ok) == ("render", False)
+    assert "'#SBATCH --nice=5' cannot be given to slurmrestd" in line.detail
+
+
 def test_the_samples_are_the_smallest_job_and_one_with_all_that_the_site_offers() -> None:
     section = _site(Hands(), licenses_default=("scratch",)).section
     small, full = sample(section), sample(section, full=True)
