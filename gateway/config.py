@@ -345,6 +345,7 @@ class SiteSection(_Section):
     staging_minutes: int = Field(default=10, ge=0)
     signal_seconds: int = Field(default=60, ge=10, le=3600)
     grace_seconds: int = Field(default=10, ge=0, le=3600)
+    max_requeues: int = Field(default=3, ge=0, le=100)
     max_log_size: Bytes = Field(default=100 * 10**6, ge=1000)
     poll_seconds: float = Field(default=5, ge=0.2, le=3600)
     mailbox_seconds: float = Field(default=0.1, ge=0.02, le=60)

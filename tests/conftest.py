@@ -126,7 +126,9 @@ class DevCluster:
     def release(self, job_id: str) -> None:
         """Let Slurm start a requeued job now; it waits two minutes by itself."""
         for slurm in self.job(job_id)["slurm_jobs"]:
-            self.run("scontrol", "update", f"jobid={slurm}", "starttime=now", user="root")
+            tasks = self.run("squeue", "-h", "-r", "-t", "PD", "-j", slurm, "-o", "%i", user="root")
+            for task in tasks.stdout.split():
+                self.run("scontrol", "update", f"jobid={task}", "starttime=now", user="root")
 
     def finish(self, job_id: str, user: str = "alice") -> dict[str, Any]:
         """Wait for a job's end and return it."""

@@ -80,9 +80,12 @@ KillWait=5
 SlurmdTimeout=60
 MaxArraySize=10001
 MaxJobCount=50000
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 MailProg=/bin/true
 {resources.SLURM_CONF}{nodes}PartitionName=regular Nodes=ALL Default=YES MaxTime=2-0 State=UP
 PartitionName=debug Nodes=n1 MaxTime=30 State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=10 State=UP
 """)
     _secret(_TOKEN_KEY)
     (etc / "gres.conf").write_text(resources.GRES_CONF)

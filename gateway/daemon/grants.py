@@ -163,11 +163,11 @@ class Granter:
         with self._db.write() as session:
             stored = session.get(OutputFile, row.id)
             container = session.get(Container, (row.job_id, row.container))
-            ended = container is None or Phase.of(container.phase).terminal
-            if stored is not None and not ended:
+            going = container is not None and not Phase.of(container.phase).terminal
+            if stored is not None and going:
                 stored.upload_id = upload
                 session.add(stored)
-        if ended:  # meanwhile: nobody would ever abort it
+        if stored is None or not going:  # it ended or is run again: nobody would ever abort this
             self._objects.abort_upload(row.bucket, row.key, upload)
             raise ValueError("the job has ended")
         return upload

@@ -40,6 +40,10 @@ class Handover:
         self._tell = tell
         self._pool = ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="sbatch")
 
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._pool.shutdown()
+
     def hand_over(
         self, some: Sequence[Submission], most_later: int
     ) -> list[tuple[Submission, Answer]]:

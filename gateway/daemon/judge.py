@@ -10,7 +10,7 @@ from dataclasses import replace
 from gateway.jobs.quantities import format_bytes
 from gateway.jobs.states import Phase
 from gateway.slurm.protocol import StepRecord, TaskRecord
-from gateway.slurm.states import lookup
+from gateway.slurm.states import LOST, lookup
 from gateway.store.tables import Container, Job
 
 _APPTAINER_FAILED = 255  # perhaps: the agent's error tells whether it was the container after all
@@ -39,6 +39,16 @@ def failed_by_itself(container: Container) -> bool:
     """Whether the container's program ended it, with an exit code other than 0 or by a signal: what `retries` is for."""
     result = container.result or {}
     return result.get("outcome") == "container-failed" and bool(result.get("exit_code"))
+
+
+def lost_in_slurm(slurm_state: str, container: Container) -> bool:
+    """Whether its node or its place was taken from a container before it could end: what a site's `max_requeues` is for."""
+    outcome = (container.result or {}).get("outcome")
+    return slurm_state.split(" ", maxsplit=1)[0] in LOST and outcome in (
+        None,
+        "canceled",
+        "agent-failed",
+    )
 
 
 def judge(

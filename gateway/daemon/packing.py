@@ -122,7 +122,11 @@ def _prepare(
             note = partial(_note, wrong, number)
             with one_job(number, "preparing its submission", note), session.begin_nested():
                 first = last.get(number, -1) + 1
-                _divide(config, site, session, job, waiting[number], first, most)
+                limits = site.submit_limits().of(
+                    job.account or site.section.account, job.qos or site.section.qos
+                )
+                fitting = min([most, *limits.values()])
+                _divide(config, site, session, job, waiting[number], first, max(1, fitting))
     for number, why in wrong:
         tell(number)(why)
 

@@ -59,7 +59,9 @@ class Poller:
         self._db = database
         self._site = site
         self._clock = clock
-        self._settler = Settler(database, objects, clock, site.submit_wake.set)
+        self._settler = Settler(
+            database, objects, clock, site.submit_wake.set, site.section.max_requeues
+        )
         self._ender = Ender(database, site, clock)
         self._accounting = Accounting(site.backend, clock)
         self._ended_since: dict[Mark, float] = {}
@@ -117,7 +119,8 @@ class Poller:
         for key, going in placed:
             task = tasks.get(key)
             meaning = Meaning.ENDED if task is None else lookup(task.state).meaning
-            if task is None or meaning is Meaning.ENDED or task.state != going.slurm_state:
+            often = going.requeued > self._site.section.max_requeues
+            if task is None or meaning is Meaning.ENDED or often or task.state != going.slurm_state:
                 changed[going.job_id, going.index] = key
                 continue
             if self._ended_since or self._missing_since:
@@ -165,6 +168,8 @@ class Poller:
                 if not state:
                     self._ended_since.pop(_mark(container), None)
                     news += self._news(container, task)
+                    if container.requeued > self._site.section.max_requeues:
+                        self._too_often(key, container)
                 elif self._explained(container, state, record):
                     node = _node(record.node if record else "") or _node(task.node if task else "")
                     shared = self._place(container).per_task > 1
@@ -253,6 +258,19 @@ class Poller:
         if waits is not None:
             self._why.setdefault(container.job_id, waits)
 
+    def _too_often(self, key: Key, container: Container) -> None:
+        """End a container that Slurm has put back into its queue more often than its site allows."""
+        self._site.backend.cancel([f"{key[0]}_{key[1]}"])
+        most = self._site.section.max_requeues
+        message = (
+            f"was put back into Slurm's queue {container.requeued} times, and {most} are allowed; its nodes fail or are "
+            "taken away again and again: tell the gateway's admins"
+        )
+        with self._db.write() as session:
+            row = session.get(Container, (container.job_id, container.index))
+            if row is not None and advance_container(session, row, Phase.ERROR, message):
+                row.error = message
+
     def _keep_news(self, news: Sequence[tuple[Container, TaskState]]) -> None:
         if not news:
             return
@@ -262,12 +280,14 @@ class Poller:
                 row = session.get(Container, (container.job_id, container.index))
                 if row is None or Phase.of(row.phase).terminal:
                     continue
+                before = lookup(row.slurm_state or "PENDING").meaning
                 row.slurm_state = task.state
                 row.node = _node(task.node) or row.node
                 if lookup(task.state).meaning is Meaning.WAITING:
                     # A requeued task begins anew: what its first run said is no news of the next.
                     row.result = row.signal = None
                     row.exit_code = row.exit_code if row.upload_only else None
+                    row.requeued += before is Meaning.ACTIVE
                 elif advance_container(session, row, Phase.STAGE_IN):
                     begun.add(row.job_id)
                 session.add(row)

@@ -11,11 +11,11 @@ from functools import partial
 import structlog
 from sqlmodel import Session
 
-from gateway.daemon.judge import failed_by_itself, judge, share
+from gateway.daemon.judge import failed_by_itself, judge, lost_in_slurm, share
 from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
 from gateway.errors import AppCode, GatewayError
-from gateway.jobs.again import run_again, step_back, summary
+from gateway.jobs.again import run_again, step_back, summary, upload_again
 from gateway.jobs.history import advance_container
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectStore, S3UnavailableError
@@ -93,10 +93,12 @@ class Settler:
         objects: ObjectStore,
         clock: Callable[[], float] = time.monotonic,
         on_again: Callable[[], None] = lambda: None,
+        max_requeues: int = 0,
     ) -> None:
         self._db = database
         self._objects = objects
         self._on_again = on_again
+        self._max_requeues = max_requeues
         self._later = Later(_AGAIN, 1, clock)
         self._trouble = ""
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="settle")
@@ -132,8 +134,35 @@ class Settler:
         for each in ended:
             job_id = each.container.job_id
             with one_job(job_id, "settling a container", partial(why.__setitem__, job_id)):
-                verdicts.append(_verdict(each, jobs[job_id], outputs.get(each.key, [])))
+                verdicts.append(self._verdict(each, jobs[job_id], outputs.get(each.key, [])))
         return verdicts
+
+    def _verdict(self, ended: Ended, job: Job, outputs: Sequence[OutputFile]) -> _Verdict:
+        container = ended.container
+        record = share(ended.record, container.index, shared=ended.shared)
+        phase, error = judge(job, container, ended.state, record, shared=ended.shared)
+        retry = failed_by_itself(container) and container.retried < job.retries
+        lost = lost_in_slurm(ended.state, container) and container.requeued < self._max_requeues
+        again = phase is Phase.ERROR and (retry or lost)
+        return _Verdict(ended, phase, error, outputs, again)
+
+    def _run_again(self, session: Session, row: Container, verdict: _Verdict, job: Job) -> str:
+        """Have a container run again; return why, as it follows its name in a sentence."""
+        row.slurm_state, row.error = verdict.ended.state, verdict.error
+        row.node = verdict.ended.node or row.node
+        if failed_by_itself(verdict.ended.container):
+            row.retried += 1
+            what = f"retry {row.retried} of {job.retries}"
+        else:
+            row.requeued += 1
+            what = f"run again, {row.requeued} of {self._max_requeues} times"
+        error = (verdict.error or "").partition(";")[0]
+        if row.upload_only:
+            upload_again(session, row, f"{what}: it {error}")
+        else:
+            run_again(session, row, f"{what}: it {error}")
+        store.drop_outputs(session, row.job_id, [row.index])
+        return f"{error}; {what}"
 
     def _see(self, verdict: _Verdict, row: OutputFile) -> None:
         """Look at an output in S3. An upload that was not completed is dropped: it must not cost storage for ever."""
@@ -187,7 +216,7 @@ class Settler:
     def _store(self, verdicts: Sequence[_Verdict]) -> None:
         if not verdicts:
             return
-        again: dict[int, list[Container]] = {}
+        again: dict[int, list[tuple[Container, str]]] = {}
         with self._db.write() as session:
             for verdict in verdicts:
                 verdict.conclude()
@@ -197,8 +226,8 @@ class Settler:
                     continue
                 job = store.get(session, row.job_id) if verdict.again else None
                 if job is not None and job.cancel_by is None:
-                    _run_again(session, row, verdict, job)
-                    again.setdefault(row.job_id, []).append(row)
+                    why = self._run_again(session, row, verdict, job)
+                    again.setdefault(row.job_id, []).append((row, why))
                     continue
                 if job is not None:  # it was canceled in this moment
                     verdict.phase, verdict.error = Phase.CANCELED, None
@@ -216,29 +245,11 @@ class Settler:
             self._on_again()
 
 
-def _verdict(ended: Ended, job: Job, outputs: Sequence[OutputFile]) -> _Verdict:
-    container = ended.container
-    record = share(ended.record, container.index, shared=ended.shared)
-    phase, error = judge(job, container, ended.state, record, shared=ended.shared)
-    again = phase is Phase.ERROR and failed_by_itself(container) and container.retried < job.retries
-    return _Verdict(ended, phase, error, outputs, again)
-
-
-def _run_again(session: Session, row: Container, verdict: _Verdict, job: Job) -> None:
-    row.slurm_state, row.error = verdict.ended.state, verdict.error
-    row.node = verdict.ended.node or row.node
-    row.retried += 1
-    detail = f"retry {row.retried} of {job.retries}: it {verdict.error}"
-    run_again(session, row, detail)
-    store.drop_outputs(session, row.job_id, [row.index])
-
-
-def _tell(session: Session, job_id: int, rows: Sequence[Container]) -> None:
+def _tell(session: Session, job_id: int, rows: Sequence[tuple[Container, str]]) -> None:
     """Write into a job's history that containers are run again; one that was past running goes back."""
     job = store.get(session, job_id)
     if job is None:
         return
-    why = rows[0].earlier[-1]["error"]
-    text = summary(rows, f"{why}; retry {rows[0].retried} of {job.retries}")
+    text = summary([row for row, _ in rows], rows[0][1])
     phase = Phase.of(job.phase)
     step_back(session, job, Phase.SUBMITTING if phase.rank >= Phase.STAGE_OUT.rank else phase, text)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 import gateway.agent
 from gateway.config import SiteSection
 from gateway.daemon.backends import make_backend
+from gateway.errors import SiteError
 from gateway.jobs.waits import Wait
 from gateway.slurm.hands import Hands, LocalHands
 from gateway.slurm.helper import HelperHands, SpokenHands
 from gateway.slurm.protocol import Limits, SlurmBackend
 from gateway.slurm.ssh import SshHands
+from gateway.slurm.submit_limits import SubmitLimits, read_submit_limits
 
+log = structlog.get_logger()
+_LIMITS_KEPT = 600.0  # seconds
 _MAIN = b"from ctsagent.main import main\n\nraise SystemExit(main())\n"
 
 
@@ -44,6 +51,7 @@ class Site:
     # Held while files of a job are written for a submission, or cleaned away: a restart must not lose what was just written.
     files_lock: threading.Lock = field(default_factory=threading.Lock)
     _limits: Limits | None = None
+    _submit_limits: tuple[float, SubmitLimits] = (-_LIMITS_KEPT, SubmitLimits())
     _agent: str | None = None
 
     @property
@@ -74,6 +82,22 @@ class Site:
         if self._limits is None or fresh:
             self._limits = self.backend.limits()
         return self._limits
+
+    def submit_limits(self) -> SubmitLimits:
+        """How many tasks Slurm's queue takes, looked up every ten minutes; nothing is limited while that is not known."""
+        read, limits = self._submit_limits
+        if self.section.slurm_user is not None and time.monotonic() - read >= _LIMITS_KEPT:
+            try:
+                limits = read_submit_limits(
+                    self.hands,
+                    str(self.section.slurm_bin) if self.section.slurm_bin else None,
+                    self.section.slurm_user,
+                    self.section.command_timeout_seconds,
+                )
+            except SiteError as exc:
+                log.warning("limits.unknown", site=self.name, error=str(exc))
+            self._submit_limits = time.monotonic(), limits
+        return limits
 
     def agent(self, *, fresh: bool = False) -> str:
         """Put the node agent into the work directory, once for each version of it; return its directory.

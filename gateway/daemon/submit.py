@@ -21,6 +21,7 @@ from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
 from gateway.daemon.packing import prepare
 from gateway.daemon.site import Site
+from gateway.daemon.turns import Turns
 from gateway.errors import SiteError
 from gateway.jobs.history import advance_container, advance_job
 from gateway.jobs.sites import why_inactive
@@ -60,11 +61,17 @@ class Submitter:
         self._db = database
         self._site = site
         self._clock = clock
+        self._round = 0
+        self._served: dict[str, int] = {}  # the last round in which a user had a turn
         self._handover = Handover(config, database, site, self._tell)
         self._later = Later(_LATER, _MOST_LATER, clock)
         self._lookup_after: dict[int, float] = {}
         self._missed: dict[int, int] = {}  # look-ups that found nothing, by submission
         self._lost_at: dict[int, float] = {}  # since when its answer is known to be lost
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._handover.close()
 
     def tick(self) -> float:
         """Bring every waiting submission one step on; returns the seconds to wait."""
@@ -82,19 +89,40 @@ class Submitter:
         prepare(self._config, self._db, self._site, ready, self._tell)
         with self._db.read() as session:
             waiting = submissions.submissions_in(session, self._site.name, "prepared")
+            queued = submissions.queued(session, self._site.name) if waiting else []
         if waiting:
             self._site.agent(fresh=True)
         self._later.new_round()
         said = ""
         alive = [(submission, job) for submission, job in waiting if job.cancel_by is None]
+        if not alive:
+            return _IDLE
+        section = self._site.section
+        turns = Turns(
+            self._site.submit_limits(), queued, section.account, section.qos, self._served
+        )
+        self._round += 1
+        alive = turns.ordered(alive)
+        full: dict[str, list[int]] = {}
         behind: list[int] = []
         for start in range(0, len(alive), TOGETHER):
             part = alive[start : start + TOGETHER]
             if self._later.over:
                 behind += [submission.job_id for submission, job in part if job.reason != said]
             else:
-                some = [submission for submission, _ in part if self._later.may(submission.id)]
+                some = []
+                for submission, job in part:
+                    if not self._later.may(submission.id):
+                        continue
+                    no_room = turns.no_room(submission, job)
+                    if no_room is None:
+                        some.append(submission)
+                        self._served[job.user] = self._round
+                    elif job.reason != no_room:
+                        full.setdefault(no_room, []).append(submission.job_id)
                 said = self._submit(some) or said
+        for reason, jobs in full.items():
+            self._explain(jobs, reason)
         if behind:
             self._explain(behind, said)
         return _IDLE

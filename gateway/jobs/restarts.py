@@ -48,7 +48,7 @@ class Restarts:
             text = f"restarted by {caller.user}"
             for container in missing:
                 run_again(session, container, text)
-                container.retried = 0
+                container.retried = container.requeued = 0
             self._reopen(session, caller, job, missing, "job.restart", text)
         self._wake(job.site)
 

@@ -26,6 +26,9 @@ class StateRow:
     message: str = ""
 
 
+LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED")
+"""Ends that are no fault of a container's: it runs again, as often as its site says."""
+
 _W, _A, _E = Meaning.WAITING, Meaning.ACTIVE, Meaning.ENDED
 
 TABLE: dict[str, StateRow] = {

@@ -62,6 +62,7 @@ class Going:
     slurm_job_id: str | None
     task: int | None
     slurm_state: str | None
+    requeued: int
 
 
 def active(session: Session, site: str) -> list[Active]:

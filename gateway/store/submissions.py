@@ -11,6 +11,8 @@ from sqlmodel import Session, and_, col, func, select
 from gateway.store.jobs import ENDED, SMALL_CONTAINER, SMALL_JOB, among
 from gateway.store.tables import Container, InputFile, Job, Submission
 
+_MOST_TASKS = 10_000_000  # of an array; Slurm's bound is below
+
 
 class Place(NamedTuple):
     """Where in a job a submission is: its number, and how many containers a task of it has."""
@@ -95,6 +97,32 @@ def submissions_in(session: Session, site: str, state: str) -> list[tuple[Submis
         .order_by(col(Submission.id))
     )
     return list(session.exec(query))
+
+
+class Queued(NamedTuple):
+    """How many array tasks of a user, account and QOS are in Slurm's queue."""
+
+    user: str
+    account: str | None
+    qos: str | None
+    tasks: int
+
+
+def queued(session: Session, site: str) -> list[Queued]:
+    """Return what a site's Slurm has and has not ended."""
+    task = col(Container.submission_id) * _MOST_TASKS + func.coalesce(col(Container.task), 0)
+    query = (
+        select(Job.user, Job.account, Job.qos, func.count(task.distinct()))
+        .join(Container, col(Container.job_id) == Job.id)
+        .where(
+            Job.site == site,
+            col(Job.phase).not_in(ENDED),
+            col(Container.phase).not_in(ENDED),
+            col(Container.slurm_job_id).is_not(None),
+        )
+        .group_by(col(Job.user), col(Job.account), col(Job.qos))
+    )
+    return [Queued(*row) for row in session.exec(query)]
 
 
 def places(session: Session, job_ids: int | Iterable[int]) -> dict[int | None, Place]:

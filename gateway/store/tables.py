@@ -236,7 +236,7 @@ class Container(SQLModel, table=True):
     """One run of the image over its share of the inputs; the last run, where it was run again.
 
     `task` is its array task in the submission. `earlier` has what became of earlier runs, `retried` how many of those were
-    retries since the job was submitted or restarted. `upload_only`: it has run, and its outputs alone are uploaded.
+    retries since the job was submitted or restarted. `requeued` is how often since then it lost its node or was preempted. `upload_only`: it has run, and its outputs alone are uploaded.
     `generated` are files that it finds beside its inputs: name, text.
     """
 
@@ -257,6 +257,7 @@ class Container(SQLModel, table=True):
     task: int | None = None
     upload_only: bool = False
     retried: int = 0
+    requeued: int = 0
     earlier: list[dict[str, Any]] = Field(
         default_factory=list, sa_column=Column(JSON, nullable=False)
     )

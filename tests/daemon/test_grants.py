@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -231,9 +232,14 @@ def test_an_upload_that_was_aborted_elsewhere_is_begun_anew(world: World) -> Non
     assert world.outputs(number)[0].upload_id != before
 
 
+@pytest.mark.parametrize(("max_requeues", "phase"), [(0, "error"), (3, "created")])
 def test_an_upload_that_begins_while_its_container_ends_is_not_left_behind(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    make_world: Callable[..., World],
+    monkeypatch: pytest.MonkeyPatch,
+    max_requeues: int,
+    phase: str,
 ) -> None:
+    world = make_world(max_requeues=max_requeues)
     number, slurm = world.submit()
     begin = world.store.start_upload
 
@@ -245,7 +251,7 @@ def test_an_upload_that_begins_while_its_container_ends_is_not_left_behind(
 
     monkeypatch.setattr(world.store, "start_upload", slowly)
     assert _out(world, number, announced("big", BIG))["error"] == "the job has ended"
-    assert world.container(number).phase == "error"
+    assert world.container(number).phase == phase
     assert f"{world.prefix}big" not in world.bucket.uploads()
 
 

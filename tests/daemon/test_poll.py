@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gateway.errors import SiteError
@@ -14,8 +16,9 @@ REMEDIES = ("submit the job again", "ask for", "see its logs", "not through the 
 
 
 def test_each_end_in_slurm_without_a_result_fails_the_job_with_a_sentence_and_a_remedy(
-    world: World,
+    make_world: Callable[..., World],
 ) -> None:
+    world = make_world(max_requeues=0)
     jobs = {state: world.submit() for state in ENDS}
     for state, (_, slurm) in jobs.items():
         world.slurm.set(slurm, 0, state, node="n1")

@@ -207,7 +207,10 @@ def test_each_outcome_of_the_agent_has_its_sentence(world: World) -> None:
         assert said in (world.job(number).error or "")
 
 
-def test_what_slurm_says_goes_before_an_agent_that_was_only_ended(world: World) -> None:
+def test_what_slurm_says_goes_before_an_agent_that_was_only_ended(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(max_requeues=0)
     number, slurm = world.submit()
     world.result(number, outcome="canceled", error="the job was ended during run")
     world.slurm.set(slurm, 0, "PREEMPTED")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
 from tests.conftest import DevCluster
 from tests.faults.slurm import slurm_jobs_of
 
@@ -84,6 +88,43 @@ def test_a_task_that_an_operator_requeues_runs_again_and_completes(site: DevClus
     job = site.finish(job_id)
     assert job["state"] == "complete", job["error"]
     assert job["output_file_count"] == 1
+
+
+@pytest.fixture(params=["REQUEUE", "CANCEL"])
+def preempting(request: pytest.FixtureRequest, site: DevCluster) -> Iterator[str]:
+    """What Slurm does with jobs of the partition `regular` whose place is taken."""
+    change = ("scontrol", "update", "partitionname=regular")
+    site.run(*change, f"PreemptMode={request.param}", user="root")
+    yield request.param
+    site.run(*change, "PreemptMode=REQUEUE", user="root")
+
+
+def test_a_preempted_container_runs_again_alone_whoever_puts_it_back(
+    site: DevCluster, preempting: str
+) -> None:
+    job_id = site.submit(
+        image=site.image("sleep"),
+        input_files=[f"sample-data/reads/sample-{n}.txt" for n in (2, 3)],
+        num_containers=2,
+        params={"args": ["8"]},
+        cpus=9,  # one on a node
+    )
+    site.until(lambda: all(c["phase"] == "run" and c["node"] for c in site.containers(job_id)))
+    node = site.containers(job_id)[1]["node"]
+    urgent = ("sbatch", "--parsable", "-A", "dev", "-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")  # fmt: skip
+    site.run(*urgent, user="ctsjob")
+    if preempting == "REQUEUE":
+        site.until(lambda: "was requeued by Slurm" in (site.job(job_id)["reason"] or ""))
+        site.release(job_id)
+    job = site.finish(job_id)
+    assert job["state"] == "complete", job["error"]
+    assert job["output_file_count"] == 2
+    assert len(slurm_jobs_of(site, job_id)) == (1 if preempting == "REQUEUE" else 2)
+    first, second = site.containers(job_id)
+    assert (first["attempt"], second["attempt"]) == (1, 1 if preempting == "REQUEUE" else 2)
+    if preempting == "CANCEL":
+        notes = [row["detail"] or "" for row in job["transition_times"]]
+        assert any("(PREEMPTED); run again, 1 of 3 times" in note for note in notes)
 
 
 def test_a_job_that_an_operator_cancels_in_slurm_says_who_did_it(site: DevCluster) -> None:
