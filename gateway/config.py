@@ -305,7 +305,7 @@ class RestSection(_Section):
 class SiteSection(_Section):
     """[sites.NAME]: one Slurm cluster."""
 
-    backend: Literal["cli", "ssh", "rest"] = "cli"
+    backend: Literal["auto", "cli", "ssh", "rest", "pyslurm"] = "auto"
     work_dir: ScriptPath
     helper: tuple[str, ...] = ()
     ssh: SshSection | None = None

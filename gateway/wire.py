@@ -75,8 +75,12 @@ class SlurmPartition(BaseModel):
 
 
 class SlurmNow(BaseModel):
-    """What a site's Slurm said `age_seconds` ago, at `asked`; `error` is why it says nothing newer."""
+    """What a site's Slurm said `age_seconds` ago, at `asked`; `error` is why it says nothing newer.
 
+    `backend` is how the gateway speaks to it: cli, ssh, rest or pyslurm.
+    """
+
+    backend: str = "cli"
     asked: datetime | None = None
     age_seconds: float | None = None
     partitions: list[SlurmPartition] = Field(default_factory=list)

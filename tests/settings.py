@@ -20,6 +20,7 @@ class TestSettings:
     apptainer: str = ""
     keep_temporary: bool = False
     postgresql_url: str = ""
+    pyslurm_python: str = ""
 
 
 def load(path: Path = CHECKOUT / "test.cfg") -> TestSettings:
@@ -34,4 +35,5 @@ def load(path: Path = CHECKOUT / "test.cfg") -> TestSettings:
         apptainer=section.get("apptainer", ""),
         keep_temporary=section.getboolean("keep_temporary", False),
         postgresql_url=os.environ.get("CTS_TEST_POSTGRESQL_URL", section.get("postgresql_url", "")),
+        pyslurm_python=section.get("pyslurm_python", ""),
     )

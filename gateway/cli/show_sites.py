@@ -48,6 +48,7 @@ def one_site(site: Site) -> None:
     lines = (
         ("Site", site.cluster),
         ("State", f"{state}{note}"),
+        ("Slurm by", "" if site.slurm is None else site.slurm.backend),
         ("Nodes", site.nodes),
         ("CPUs/node", site.cpus_per_node),
         ("GB/node", site.memory_per_node_gb),

@@ -62,7 +62,7 @@ class Looker:
         self._wanted: float | None = None  # since when
         self._looked: float | None = None  # when it was last tried
         self._said: float | None = None
-        self._now = wire.SlurmNow()
+        self._now = wire.SlurmNow(backend=site.backend.name)
 
     def tick(self) -> float:
         """Look, if somebody wants to know; returns the seconds to wait."""
@@ -74,7 +74,8 @@ class Looker:
             self._done(self._now.model_copy(update={"error": str(exc)}))
             raise
         self._said = self._clock()
-        self._done(wire.SlurmNow(asked=datetime.now(UTC), partitions=found))
+        asked, backend = datetime.now(UTC), self._site.backend.name
+        self._done(wire.SlurmNow(backend=backend, asked=asked, partitions=found))
         return _IDLE
 
     def want(self) -> None:

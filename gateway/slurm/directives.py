@@ -19,6 +19,16 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _OPEN_MODES = {"append": "APPEND", "truncate": "TRUNCATE"}
 
 
+def first_environment(user: str, bin_dir: str | None) -> dict[str, str]:
+    """Return the environment of a job that no sbatch hands its own on to; its umask is part of it for Slurm."""
+    slurm = f"{bin_dir}:" if bin_dir else ""
+    path = f"{slurm}/usr/local/bin:/usr/bin:/bin"
+    return {
+        **{"PATH": path, "LANG": "C.UTF-8", "TZ": "UTC", "SLURM_UMASK": "0077"},
+        **{"USER": user, "LOGNAME": user},
+    }
+
+
 def number(value: int) -> Fields:
     """Return a number as slurmrestd wants those that may be left out."""
     return {"set": True, "infinite": False, "number": value}
@@ -106,27 +116,40 @@ def job_fields(script: str) -> Fields:
         When a directive is not in the table, or its value is not of the form that the table reads.
     """
     fields: Fields = {}
-    for line in script.splitlines():
-        if line.strip() and not line.startswith("#"):
-            break  # sbatch(1): directives come before the first command
-        if line.startswith("#SBATCH"):
-            fields |= _read(line)
+    for name, value in read_directives(script):
+        fields |= FLAGS[name] if value is None else _read(name, value)
     return _as_sbatch(fields)
 
 
-def _read(line: str) -> Fields:
-    match = _LINE.fullmatch(line)
-    name, value = match.groups() if match else (None, None)
-    if name in FLAGS and value is None:
-        return FLAGS[name]
-    if name not in TABLE or value is None:
-        known = ", ".join(sorted([*TABLE, *FLAGS]))
-        raise ValueError(
-            f"{line!r} cannot be given to slurmrestd; one --option=value a line, of: {known}"
-        )
+def read_directives(script: str) -> list[tuple[str, str | None]]:
+    """Return the directives of a script in order: names that the table knows, each with its value; None with a flag.
+
+    Raises
+    ------
+    ValueError
+        When one is not in the table, or not written as `--option=value`.
+    """
+    found: list[tuple[str, str | None]] = []
+    for line in script.splitlines():
+        if line.strip() and not line.startswith("#"):
+            break  # sbatch(1): directives come before the first command
+        if not line.startswith("#SBATCH"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None or match[1] not in (FLAGS if match[2] is None else TABLE):
+            known = ", ".join(sorted([*TABLE, *FLAGS]))
+            raise ValueError(
+                f"{line!r} cannot be given to slurmrestd; one --option=value a line, of: {known}"
+            )
+        found.append((match[1], match[2]))
+    return found
+
+
+def _read(name: str, value: str) -> Fields:
     try:
         return TABLE[name](value)
     except ValueError as exc:
+        line = f"#SBATCH --{name}={value}"
         raise ValueError(f"{line!r} cannot be given to slurmrestd: {exc}") from exc
 
 

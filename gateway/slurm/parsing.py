@@ -42,6 +42,7 @@ _CPU = re.compile(
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMGTP]?)", re.ASCII)
 _AVAILABLE = {"inact": "INACTIVE"}  # the one that sinfo cuts short
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
+_MASK = re.compile(r"0x([0-9A-Fa-f]{1,25000})(?:%|$)", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 # No site has larger arrays (MaxArraySize is 4,000,001 at most, 1,001 by default).
@@ -143,6 +144,31 @@ def task_indexes(text: str) -> list[int] | None:
             return None
         found += range(first, last + 1, step)
     return found
+
+
+def array_tasks(
+    single: int, array: int | None, task: int | None, pending: str
+) -> tuple[str, list[int | None]]:
+    """Return Slurm's job and the array tasks that an entry is of: one, several that wait together, or no array's.
+
+    `pending` are the indexes of those that wait: `2-5%2`, or a bit each, as the accounting has them: `0x3C`.
+    """
+    if not array:
+        return str(single or ""), [None]
+    if task is not None:
+        return str(array), [task]
+    several = (
+        _bits(pending) if pending.startswith("0x") else task_indexes(pending.partition("%")[0])
+    )
+    return str(array), list(several) if several is not None else [None]
+
+
+def _bits(text: str) -> list[int] | None:
+    match = _MASK.match(text)
+    if match is None:
+        return None
+    mask = int(match[1], 16)
+    return [index for index in range(mask.bit_length()) if mask >> index & 1]
 
 
 def parse_config(text: str) -> Limits:

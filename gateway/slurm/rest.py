@@ -16,9 +16,9 @@ import structlog
 from gateway.errors import SiteError
 from gateway.slurm import restread
 from gateway.slurm.answers import Answer, meaning_of
-from gateway.slurm.directives import job_fields, number
+from gateway.slurm.cli import CliBackend
+from gateway.slurm.directives import first_environment, job_fields, number
 from gateway.slurm.hands import Hands
-from gateway.slurm.parsing import parse_config
 from gateway.slurm.protocol import (
     MOST_SHOWN,
     Limits,
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 _SUBMIT_SECONDS = 240.0
 _GONE = {2017, 2021}  # ESLURM_INVALID_JOB_ID, ESLURM_ALREADY_DONE
 _NO_LIMIT = 65534  # NO_VAL16: slurmctld's own default
-_LIMITS_SINCE = "v0.0.45"
+_MORE_SINCE = "v0.0.45"
 
 
 class RestBackend:
@@ -47,9 +47,9 @@ class RestBackend:
     rest
         The slurmrestd to ask.
     hands
-        Read the script, and ask scontrol for what older versions of slurmrestd do not show.
+        Read the script, and run Slurm's commands for what older versions of slurmrestd do not show.
     bin_dir
-        Where scontrol is, when not on PATH.
+        Where Slurm's commands are, when not on PATH.
     user
         The user that the jobs run as: only that user's jobs are looked at.
     timeout
@@ -66,7 +66,8 @@ class RestBackend:
     ) -> None:
         self._rest = rest
         self._hands = hands
-        self._scontrol = f"{bin_dir}/scontrol" if bin_dir else "scontrol"
+        self._commands = CliBackend(hands, bin_dir, user, timeout)
+        self._environment = first_environment(user, bin_dir)
         self._user = user
         self._timeout = timeout
 
@@ -112,13 +113,11 @@ class RestBackend:
             **job_fields(script),
             "script": script,
             "argv": [path],
-            "environment": [
-                *("PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "TZ=UTC"),
-                *("SLURM_UMASK=0077", f"USER={self._user}", f"LOGNAME={self._user}"),
-            ],
+            "environment": [f"{name}={value}" for name, value in self._environment.items()],
             "rlimits": {"core": number(0)},
-            "oom_kill_step": _NO_LIMIT,
         }
+        if self._rest.version() != "v0.0.41":
+            fields["oom_kill_step"] = _NO_LIMIT
         return {"job": fields}
 
     def queue(self) -> list[TaskState]:
@@ -128,7 +127,7 @@ class RestBackend:
 
     def accounting(self, since: datetime) -> list[TaskRecord]:
         """See `SlurmBackend.accounting`."""
-        begin = str(int(since.astimezone(UTC).timestamp()))
+        begin = f"uts{int(since.astimezone(UTC).timestamp())}"  # without uts, v0.0.41 takes none
         answer = self._list("slurmdb", "jobs/", {"users": self._user, "start_time": begin})
         return restread.read_accounting(answer)
 
@@ -147,19 +146,18 @@ class RestBackend:
 
     def limits(self) -> Limits:
         """See `SlurmBackend.limits`. Before Slurm 26.05 slurmrestd does not show them, and scontrol is asked."""
-        if self._rest.version() >= _LIMITS_SINCE:
+        if self._rest.version() >= _MORE_SINCE:
             found = restread.read_limits(self._ask("slurm", "conf"))
             if found is not None:
                 return found
         self._ask("slurm", "licenses/")  # is it there, and does Slurm take the token
-        done = self._hands.run([self._scontrol, "show", "config"], self._timeout)
-        if done.returncode != 0:
-            raise SiteError(f"scontrol: {done.stderr.strip() or f'exit code {done.returncode}'}")
-        return parse_config(done.stdout)
+        return self._commands.limits()
 
     def partitions(self) -> list[Partition]:
-        """See `SlurmBackend.partitions`."""
-        return restread.read_partitions(self._list("slurm", "partitions/"))
+        """See `SlurmBackend.partitions`. Before Slurm 26.05 slurmrestd does not tell the default, and sinfo is asked."""
+        if self._rest.version() >= _MORE_SINCE:
+            return restread.read_partitions(self._list("slurm", "partitions/"))
+        return self._commands.partitions()
 
     def expected_start(self, script: str, timeout: float) -> datetime | None:
         """See `SlurmBackend.expected_start`: slurmrestd has no such question, so that it is only seen whether it answers."""

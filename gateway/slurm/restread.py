@@ -5,15 +5,12 @@ As with the commands' formats, nothing makes them raise: what is not of the form
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.slurm.parsing import task_indexes
+from gateway.slurm.parsing import array_tasks
 from gateway.slurm.protocol import Limits, Partition, StepRecord, TaskRecord, TaskState
-
-_MASK = re.compile(r"0x([0-9A-Fa-f]{1,25000})(?:%|$)", re.ASCII)
 
 # A job's state is a base state and flags; squeue and sacct show one word, the first of these that is set, else the base
 # (`job_state_string`, src/common/slurm_protocol_defs.c).
@@ -76,7 +73,7 @@ def read_accounting(document: dict[str, Any]) -> list[TaskRecord]:
 
 
 def read_partitions(document: dict[str, Any]) -> list[Partition]:
-    """Return the partitions in slurmctld's list (`GET /slurm/…/partitions/`); which is the default is told from v0.0.45 on."""
+    """Return the partitions in slurmctld's list (`GET /slurm/…/partitions/`), of v0.0.45 and newer: older ones do not tell the default."""
     return [
         Partition(
             _text(each.get("name")),
@@ -119,26 +116,7 @@ def release(document: dict[str, Any]) -> str:
 def _tasks(
     job: dict[str, Any], array: int | None, index: object, pending: str
 ) -> tuple[str, list[int | None]]:
-    """Return Slurm's job and the array tasks that an entry is of: one, several that wait together, or no array's."""
-    single = _number(job.get("job_id")) or 0
-    task = _number(index)
-    if not array:
-        return str(single or ""), [None]
-    if task is not None:
-        return str(array), [task]
-    several = (
-        _bits(pending) if pending.startswith("0x") else task_indexes(pending.partition("%")[0])
-    )
-    return str(array), list(several) if several is not None else [None]
-
-
-def _bits(text: str) -> list[int] | None:
-    """Read array indexes as the accounting keeps them, a bit each: `0x3F` is 0 to 5."""
-    match = _MASK.match(text)
-    if match is None:
-        return None
-    mask = int(match[1], 16)
-    return [index for index in range(mask.bit_length()) if mask >> index & 1]
+    return array_tasks(_number(job.get("job_id")) or 0, array, _number(index), pending)
 
 
 def _step(step: dict[str, Any]) -> StepRecord:

@@ -11,20 +11,24 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from gateway.config import SshSection
+from gateway.slurm.child import start_process
 from gateway.slurm.cli import CliBackend
 from gateway.slurm.hands import Hands
 from gateway.slurm.helper import HelperHands
 from gateway.slurm.protocol import SlurmBackend
+from gateway.slurm.pyslurm import PyslurmBackend
 from gateway.slurm.render import ScriptValues, render
 from gateway.slurm.rest import RestBackend
 from gateway.slurm.slurmrestd import Slurmrestd
 from gateway.slurm.ssh import SshHands
 from gateway.slurm.tokens import TokenCommand
+from tests import settings
 from tests.conftest import CHECKOUT, DevCluster
 
 USER = "ctsjob"
@@ -122,6 +126,12 @@ def ssh_hands(site: DevCluster, work: str, folder: Path, **given: Any) -> SshHan
     return SshHands(SshSection(**{**plain, **given}), "/usr/bin/python3", work)
 
 
+def slurm_bin(site: DevCluster) -> str | None:
+    """Where Slurm's commands are, for a Slurm with a prefix of its own."""
+    prefix = json.loads(site.tool("env").stdout)["slurm_prefix"]
+    return f"{prefix}/bin" if prefix else None
+
+
 @contextmanager
 def rest(site: DevCluster, work: str) -> Iterator[Road]:
     """slurmrestd over TCP, with tokens that scontrol makes; files by a helper as above."""
@@ -130,7 +140,21 @@ def rest(site: DevCluster, work: str) -> Iterator[Road]:
         token = TokenCommand(commands.hands, ["scontrol", "token"], 60)
         token.get()  # while slurmctld is there to make it
         slurmrestd = Slurmrestd(facts["slurmrestd"], token, USER, None)
-        yield replace(commands, backend=RestBackend(slurmrestd, commands.hands, None, USER, 60))
+        backend = RestBackend(slurmrestd, commands.hands, slurm_bin(site), USER, 60)
+        yield replace(commands, backend=backend)
+
+
+@contextmanager
+def pyslurm(site: DevCluster, work: str) -> Iterator[Road]:
+    """Slurm's library, by a Python of the cluster that has pyslurm; the rest by the commands."""
+    enter = [str(CHECKOUT / "deploy/devcluster"), *site.options, "exec", "--user", USER, "--"]
+    load = "import sys; from gateway.cli.helper import main; sys.exit(main())"
+    python = ("env", "PYTHONPATH=/src", settings.load().pyslurm_python, "-c", load, "--pyslurm")
+    start = partial(start_process, [*enter, *python])
+    with cli(site, work) as commands:
+        backend = PyslurmBackend(start, commands.hands, slurm_bin(site), USER, 60)
+        with closing(backend):
+            yield replace(commands, backend=backend)
 
 
 ROADS: dict[str, Callable[[DevCluster, str], AbstractContextManager[Road]]] = {
@@ -138,6 +162,8 @@ ROADS: dict[str, Callable[[DevCluster, str], AbstractContextManager[Road]]] = {
     "ssh": ssh,
     "rest": rest,
 }
+if settings.load().pyslurm_python:
+    ROADS["pyslurm"] = pyslurm
 
 
 @contextmanager

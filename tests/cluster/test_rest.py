@@ -18,7 +18,7 @@ from gateway.slurm.protocol import SubmitLaterError
 from gateway.slurm.rest import RestBackend
 from gateway.slurm.slurmrestd import KNOWN, Slurmrestd
 from gateway.slurm.tokens import TokenFile
-from tests.cluster.backends import USER, Road, new_tag, road_to
+from tests.cluster.backends import ROADS, USER, Road, new_tag, road_to, slurm_bin
 from tests.conftest import DevCluster
 
 pytestmark = pytest.mark.cluster
@@ -44,6 +44,13 @@ def token(site: DevCluster, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def road(site: DevCluster) -> Iterator[Road]:
     with road_to(site, "rest") as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=sorted(ROADS.keys() & {"rest", "pyslurm"}))
+def other(request: pytest.FixtureRequest, site: DevCluster) -> Iterator[Road]:
+    """A road that does not submit by sbatch."""
+    with road_to(site, request.param) as found:
         yield found
 
 
@@ -100,13 +107,18 @@ def shown(road: Road, number: str) -> dict[str, str]:
     ids=["plain", "array", "packed", "several-nodes", "gpus", "reservation", "perlmutter"],
 )
 def test_the_job_that_slurm_shows_is_the_one_that_sbatch_makes(
-    road: Road, closed: str, values: dict[str, Any]
+    other: Road, closed: str, values: dict[str, Any]
 ) -> None:
-    script = road.write(new_tag(), 0, **{**values, "partition": closed})
-    by_rest = road.backend.submit(script)
-    by_sbatch = CliBackend(road.hands, None, USER, 60).submit(script)
-    assert shown(road, by_rest) == shown(road, by_sbatch)
-    assert "PENDING" in shown(road, by_rest).values()
+    script = other.write(new_tag(), 0, **{**values, "partition": closed})
+    by_rest = other.backend.submit(script)
+    by_sbatch = CliBackend(other.hands, None, USER, 60).submit(script)
+    found, wanted = shown(other, by_rest), shown(other, by_sbatch)
+    if other.backend.name == "pyslurm":  # which has no call for these
+        for each in (found, wanted):
+            each.pop("OOMKillStep", None)
+            each.pop("TresPerTask", None)
+    assert found == wanted
+    assert "PENDING" in found.values()
 
 
 def test_a_job_begins_with_a_small_environment_and_sbatchs_umask(road: Road) -> None:
@@ -165,11 +177,12 @@ def test_every_version_that_slurmrestd_offers_has_every_field_that_is_sent(
 #SBATCH --reservation=a
 #SBATCH --licenses=a
 """
-    sent = set(job_fields(full)) | {"script", "argv", "environment", "rlimits", "oom_kill_step"}
+    sent = set(job_fields(full)) | {"script", "argv", "environment", "rlimits"}
     versions = [v for v in KNOWN if f"/slurm/{v}/job/submit" in document["paths"]]
     assert len(versions) >= 4
     for version in versions:
-        assert sent <= schemas[f"{version}_job_desc_msg"]["properties"].keys(), version
+        more = set() if version == "v0.0.41" else {"oom_kill_step"}
+        assert sent | more <= schemas[f"{version}_job_desc_msg"]["properties"].keys(), version
 
 
 def test_each_version_submits_finds_shows_and_cancels(
@@ -181,7 +194,7 @@ def test_each_version_submits_finds_shows_and_cancels(
     jobs: dict[str, tuple[RestBackend, str, str]] = {}
     for version in versions:
         rest = Slurmrestd(url, TokenFile(token), USER, None, known=[version])
-        backend = RestBackend(rest, road.hands, None, USER, 60)
+        backend = RestBackend(rest, road.hands, slurm_bin(road.site), USER, 60)
         tag = new_tag()
         jobs[version] = (backend, tag, backend.submit(road.write(tag, 7, "sleep")))
 
@@ -218,7 +231,7 @@ def test_a_token_of_another_key_and_one_that_has_ended_are_told_apart(
     good = token.read_text()
     head, _, _ = good.rpartition(".")
     rest = Slurmrestd(url, TokenFile(token), USER, None)
-    backend = RestBackend(rest, road.hands, None, USER, 60)
+    backend = RestBackend(rest, road.hands, slurm_bin(road.site), USER, 60)
     assert isinstance(backend.queue(), list)
     token.write_text(f"{head}.c2lnbmVkIGJ5IG5vYm9keQ")
     script = road.write(new_tag(), 0)

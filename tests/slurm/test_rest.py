@@ -229,7 +229,7 @@ def test_queue_and_accounting_are_one_question_each_for_the_jobs_user_alone(
     asked = urlsplit(server.asked[1][1])
     assert asked.path == "/slurmdb/v0.0.45/jobs/"
     begin = int(datetime(2026, 11, 24, 12, 0, tzinfo=UTC).timestamp())
-    assert parse_qs(asked.query) == {"users": ["ctsjob"], "start_time": [str(begin)]}
+    assert parse_qs(asked.query) == {"users": ["ctsjob"], "start_time": [f"uts{begin}"]}
 
 
 def test_an_error_in_an_answer_is_no_news(server: Server, slurm: RestBackend) -> None:
