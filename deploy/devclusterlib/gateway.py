@@ -164,7 +164,8 @@ max_array_size = 3
 # Switched on by tests alone; it has the other partition, and offers what this Slurm has not.
 [sites.spare]
 work_dir = "/scratch/cts-spare"
-{common.replace('"regular"', '"debug"')}active = false
+{common.replace('"regular"', '"debug"')}refdata_minutes = 15
+active = false
 inactive_reason = "it is for tests alone"
 partitions = {{ gone = 0 }}
 qos_offered = {{ gone = 0 }}

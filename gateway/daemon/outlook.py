@@ -20,7 +20,7 @@ from gateway.jobs.anywhere import SECONDS
 from gateway.slurm.protocol import Partition
 from gateway.store.tables import Job
 
-_KEPT = 10.0  # seconds for which an answer serves
+_KEPT = 5.0  # seconds for which an answer serves
 _PATIENCE = 3.0  # seconds that somebody waits for one
 _IDLE = 3600.0
 

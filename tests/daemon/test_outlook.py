@@ -44,7 +44,7 @@ def test_partitions_are_as_slurm_has_them(looker: Looker) -> None:
     assert abs((datetime.now(UTC) - found.asked).total_seconds()) < 60
 
 
-def test_slurm_is_asked_once_in_ten_seconds_and_only_if_somebody_looks(
+def test_slurm_is_asked_once_in_five_seconds_and_only_if_somebody_looks(
     world: World, looker: Looker
 ) -> None:
     looker.tick()
@@ -52,8 +52,8 @@ def test_slurm_is_asked_once_in_ten_seconds_and_only_if_somebody_looks(
     for _ in range(5):
         _looked(looker)
     assert world.slurm.calls["partitions"] == 1
-    world.clock.forward(9)
-    assert _looked(looker).age_seconds == 9
+    world.clock.forward(4)
+    assert _looked(looker).age_seconds == 4
     world.clock.forward(2)
     assert _looked(looker).age_seconds == 0
     assert world.slurm.calls["partitions"] == 2
