@@ -203,7 +203,7 @@ class Gateway:
         return scripts(self.config, self.sites[job.site], job)
 
     def _start(self, job: Job) -> datetime | None:
-        return expected_start(self.config, self.sites[job.site], job)
+        return expected_start(self.config, self.database, self.sites[job.site], job)
 
     def _wake(self, name: str) -> None:
         site = self.sites.get(name)

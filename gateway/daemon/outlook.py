@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from gateway import wire
 from gateway.config import Config
@@ -17,21 +17,26 @@ from gateway.daemon.dryrun import scripts
 from gateway.daemon.site import Site
 from gateway.errors import ConfigError, SiteError
 from gateway.jobs.anywhere import SECONDS
-from gateway.slurm.protocol import Partition
+from gateway.slurm.protocol import Partition, SubmitLaterError
+from gateway.store.db import Database
+from gateway.store.jobs import now
+from gateway.store.submissions import waiting_for_room
 from gateway.store.tables import Job
 
 _KEPT = 5.0  # seconds for which an answer serves
 _PATIENCE = 3.0  # seconds that somebody waits for one
 _IDLE = 3600.0
+_PASSING = timedelta(seconds=30)  # for so long one is on its way to Slurm, and waits for nothing
 
 
-def expected_start(config: Config, site: Site, job: Job) -> datetime | None:
+def expected_start(config: Config, database: Database, site: Site, job: Job) -> datetime | None:
     """Ask a site when it would start a job that is not stored, by the first of the scripts that it would have.
 
     Raises
     ------
     GatewayError, SiteError, SubmitRefusedError
-        As `SlurmBackend.expected_start`; also where there can be no script.
+        As `SlurmBackend.expected_start`; also where there can be no script, and where others wait before it for room in Slurm,
+        which knows nothing of them.
     """
     try:
         script = scripts(config, site, job)[0]
@@ -40,9 +45,14 @@ def expected_start(config: Config, site: Site, job: Job) -> datetime | None:
     path = f"{site.work}/.start-{secrets.token_hex(8)}.sbatch"
     site.hands.write_files([(path, script.encode("ascii"))])
     try:
-        return site.backend.expected_start(path, SECONDS)
+        start = site.backend.expected_start(path, SECONDS)
     finally:
         site.hands.remove([path])
+    with database.read() as session:
+        before = waiting_for_room(session, site.name, now() - _PASSING)
+    if before:
+        raise SubmitLaterError(f"jobs wait in the gateway for room there: {before}")
+    return start
 
 
 class Looker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import tuple_
@@ -86,6 +87,22 @@ def submissions(session: Session, job_ids: int | Iterable[int]) -> list[Submissi
     """Return the submissions of a job or of many, in order."""
     query = select(Submission).where(among(col(Submission.job_id), job_ids))
     return list(session.exec(query.order_by(col(Submission.job_id), col(Submission.number))))
+
+
+def waiting_for_room(session: Session, site: str, since: datetime) -> int:
+    """Return how many submissions of a site were made ready before that time, and wait for Slurm to take more."""
+    query = (
+        select(func.count())
+        .select_from(Submission)
+        .join(Job, col(Job.id) == Submission.job_id)
+        .where(
+            Job.site == site,
+            Submission.state == "prepared",
+            col(Submission.created) < since,
+            col(Job.cancel_by).is_(None),
+        )
+    )
+    return session.exec(query).one()
 
 
 def submissions_in(session: Session, site: str, state: str) -> list[tuple[Submission, Job]]:

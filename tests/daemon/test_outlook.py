@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from gateway import wire
 from gateway.daemon.outlook import Looker, expected_start, look
 from gateway.errors import GatewayError, SiteError
 from gateway.jobs.sites import Sites
-from gateway.slurm.protocol import Partition
+from gateway.slurm.protocol import Partition, SubmitLaterError
 from tests.daemon.world import ALICE, World
 
 
@@ -139,7 +139,7 @@ def test_users_see_the_partitions_that_jobs_go_to(world: World) -> None:
 def test_a_start_is_asked_for_with_the_script_that_the_job_would_have(world: World) -> None:
     world.slurm.start = datetime(2026, 11, 24, 13, tzinfo=UTC)
     job = world.job(world.add(3, partition="fast", cpus=2))
-    assert expected_start(world.config, world.site, job) == world.slurm.start
+    assert expected_start(world.config, world.database, world.site, job) == world.slurm.start
     (script,) = world.slurm.shown
     assert "#SBATCH --partition=fast\n" in script
     assert "#SBATCH --array=0-2\n" in script
@@ -152,7 +152,7 @@ def test_a_site_that_is_away_has_no_start_and_leaves_no_file(world: World, comma
     world.slurm.away = {command}
     job = world.job(world.add())
     with pytest.raises((SiteError, GatewayError), match="Unable to contact slurm controller"):
-        expected_start(world.config, world.site, job)
+        expected_start(world.config, world.database, world.site, job)
     assert list(Path(world.site.work).glob(".start-*")) == []
 
 
@@ -163,4 +163,23 @@ def test_a_site_whose_template_is_wrong_is_one_that_does_not_answer(
     world = make_world(template=str(tmp_path / "bad.sbatch.j2"))
     job = world.job(world.add())
     with pytest.raises(SiteError, match="its batch script cannot be made: template"):
-        expected_start(world.config, world.site, job)
+        expected_start(world.config, world.database, world.site, job)
+
+
+def test_where_others_wait_in_the_gateway_for_room_there_is_no_start(world: World) -> None:
+    world.slurm.start = datetime(2026, 11, 24, 13, tzinfo=UTC)
+    world.slurm.answers = [SubmitLaterError("sbatch: QOSMaxSubmitJobPerUserLimit")]
+    waiting = world.add()
+    world.submitter.tick()
+    job = world.job(world.add())
+
+    def ask() -> datetime | None:
+        return expected_start(world.config, world.database, world.site, job)
+
+    assert ask() == world.slurm.start  # it may be on its way
+    row = world.submissions(waiting)[0]
+    world.change(row, created=row.created - timedelta(seconds=40))
+    with pytest.raises(SubmitLaterError, match="jobs wait in the gateway for room there: 1"):
+        ask()
+    world.cancel(waiting)
+    assert ask() == world.slurm.start
