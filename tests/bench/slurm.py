@@ -1,0 +1,218 @@
+"""make bench, Slurm: many small jobs through the gateway beside a bare sbatch loop, and what a look at 10,000 tasks costs.
+
+The jobs wait in a partition that starts nothing, so that only their submission is measured. Rounds of both alternate in one
+run: an sbatch loop; then as many jobs are accepted, all of which wait for one other job, and are submitted once that is
+canceled. At last arrays of 10, 1,000 and 10,000 tasks wait in Slurm: what one look of the poll loop costs, and how many calls
+slurmctld gets from the gateway in a minute (sdiag).
+
+Runs on the host; `--inside` is the half that runs in the dev cluster as root, `--submit` the user's part of that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROUNDS, JOBS = 5, 200
+TASKS = (10, 1_000, 10_000)
+WATCH = 60.0  # seconds
+_PARTITION = "debug"
+_SCRIPT = Path("/tmp/by-hand.sbatch")  # noqa: S108
+_TEXT = f"""#!/bin/sh
+#SBATCH --job-name=by-hand
+#SBATCH --account=dev
+#SBATCH --partition={_PARTITION}
+#SBATCH --mem=320M
+#SBATCH --time=10
+#SBATCH --output=/dev/null
+true
+"""
+
+
+def run(*argv: str, user: str = "root") -> str:
+    """Run a command as a user of the site; returns its output."""
+    command = argv if user == "root" else ("runuser", "-u", user, "--", *argv)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def until(what: Callable[[], bool], pause: float = 0.05) -> None:
+    """Wait until something holds."""
+    while not what():
+        time.sleep(pause)
+
+
+def queued() -> int:
+    """Return how many tasks wait in the partition."""
+    text = run("squeue", "-h", "-r", "-t", "pending", "-p", _PARTITION, "-o", "%i")
+    return len(text.split())
+
+
+def clear() -> None:
+    """Take everything out of the partition, and wait until the gateway knows."""
+    run("scancel", f"--partition={_PARTITION}")
+    until(lambda: queued() == 0)
+    until(lambda: not json.loads(run("cts", "jobs", "--json", "--state", "job_submitted", user="alice")), 0.5)  # fmt: skip
+
+
+def by_hand() -> float:
+    """Submit by sbatch, one after the other; returns how many a second."""
+    begin = time.monotonic()
+    loop = f"for i in $(seq {JOBS}); do sbatch --parsable {_SCRIPT}; done"
+    run("bash", "-c", loop, user="ctsjob")
+    return JOBS / (time.monotonic() - begin)
+
+
+def by_gateway(image: str) -> tuple[float, float]:
+    """Submit through the socket; returns how many a second were accepted, and were submitted to Slurm after that."""
+    client = subprocess.Popen(
+        ["runuser", "-u", "alice", "--", sys.executable, __file__, "--submit", image],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    out = client.stdout
+    if out is None:
+        raise SystemExit("no output")
+    accepted = float(out.readline())
+    until(lambda: queued() > 1, 0)
+    first, begin = queued(), time.monotonic()
+    until(lambda: queued() >= JOBS)
+    took = time.monotonic() - begin
+    if client.wait() != 0:
+        raise SystemExit("the submission failed")
+    return accepted, (JOBS - first) / took
+
+
+def submit(image: str) -> None:
+    """Have jobs wait for another, which is then canceled; prints how many a second were accepted."""
+    from gateway.client import Client
+
+    with Client() as client:
+        gate = client.submit(job(image, -1))
+        until(lambda: client.status(gate).phase == "pending")
+        wait = {"depends_on": [{"job_id": gate, "condition": "afterany"}]}
+        begin = time.monotonic()
+        for number in range(JOBS):
+            client.submit(job(image, number, **wait))
+        print(JOBS / (time.monotonic() - begin), flush=True)
+        client.cancel(gate)
+
+
+def job(image: str, number: int, **fields: Any) -> dict[str, Any]:
+    """Return a small job's document."""
+    return {
+        "cluster": "dev",
+        "image": image,
+        "input_files": ["sample-data/reads/sample-2.txt"],
+        "output_dir": f"results/bench-{time.time_ns()}-{number}",
+        "partition": _PARTITION,
+        "memory": "64MB",
+        "runtime": 300,
+        **fields,
+    }
+
+
+def throughput(image: str) -> None:
+    """Print how fast both submit."""
+    hand: list[float] = []
+    accepted: list[float] = []
+    gateway: list[float] = []
+    for _ in range(ROUNDS):
+        hand.append(by_hand())
+        clear()
+        rates = by_gateway(image)
+        accepted.append(rates[0])
+        gateway.append(rates[1])
+        clear()
+    print(f"{f'{ROUNDS * JOBS} small jobs: a second':<34}{'median':>8}{'least':>8}{'most':>8}")
+    for name, found in (
+        ("sbatch loop", hand),
+        ("gateway: accepted", accepted),
+        ("gateway: submitted to Slurm", gateway),
+    ):
+        print(f"{name:<34}{statistics.median(found):>8.1f}{min(found):>8.1f}{max(found):>8.1f}")
+    ratio = statistics.median(gateway) / statistics.median(hand)
+    print(f"ratio gateway / sbatch loop: {ratio:.2f}")
+
+
+def calls() -> dict[str, int]:
+    """Return how often slurmctld was called by the user of the jobs and the daemon's, and for what (sdiag)."""
+    text = run("sdiag")
+    users = text.partition("by user")[2].partition("Pending RPC")[0]
+    found = re.findall(r"^\s*(ctsjob|ctsd)\s.*count:(\d+)", users, re.MULTILINE)
+    return {user: int(count) for user, count in found}
+
+
+def looks(image: str) -> None:
+    """Print what a minute costs slurmctld, and a look the daemon, at more and more tasks."""
+    print(f"{'active tasks':>12}{'calls in 60 s':>16}{'squeue, s':>12}{'daemon CPU, %':>16}")
+    for count in TASKS:
+        fields = {"array": f"0-{count - 1}"}
+        document = json.dumps(job(image, count, **fields))
+        subprocess.run(
+            ["runuser", "-u", "alice", "--", "cts", "submit", "-"],
+            input=document, text=True, check=True, capture_output=True,
+        )  # fmt: skip
+        until(lambda count=count: queued() >= count, 1)
+        time.sleep(10)
+        before, cpu, begin = calls(), daemon_cpu(), time.monotonic()
+        time.sleep(WATCH)
+        seconds = time.monotonic() - begin
+        after = calls()
+        share = 100 * (daemon_cpu() - cpu) / seconds
+        made = sum(after.values()) - sum(before.values())
+        asked = time.monotonic()
+        run("squeue", "-h", "-r", "-t", "all", "-u", "ctsjob", "-o", "%A|%F|%K|%T", user="ctsjob")
+        print(f"{count:>12}{made:>16}{time.monotonic() - asked:>12.2f}{share:>16.1f}", flush=True)
+        clear()
+
+
+def daemon_cpu() -> float:
+    """Return the CPU seconds of the daemon."""
+    pid = run("pgrep", "-x", "-u", "ctsd", "ctsd").split()[0]
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / 100
+
+
+def inside(image: str) -> None:
+    """Measure in the site and print the tables."""
+    _SCRIPT.write_text(_TEXT)
+    run("scontrol", "update", f"partitionname={_PARTITION}", "state=down")
+    try:
+        clear()
+        throughput(image)
+        looks(image)
+    finally:
+        run("scancel", f"--partition={_PARTITION}")
+        run("scontrol", "update", f"partitionname={_PARTITION}", "state=up")
+
+
+def main() -> None:
+    """Prepare the site and run the inside half."""
+    if sys.argv[1:2] == ["--inside"]:
+        inside(sys.argv[2])
+        return
+    if sys.argv[1:2] == ["--submit"]:
+        submit(sys.argv[2])
+        return
+    tool = str(Path(__file__).resolve().parents[2] / "deploy/devcluster")
+    facts = json.loads(
+        subprocess.run([tool, "env"], capture_output=True, text=True, check=True).stdout
+    )
+    image = f"{facts['registry']}/test/checksum:1.0"
+    approve = ("exec", "--user", "ada", "--", "cts", "admin", "image", "approve", image)
+    subprocess.run([tool, *approve], capture_output=True, check=False)
+    python = "/opt/cts/bin/python"
+    subprocess.run(
+        [tool, "exec", "--", python, "/src/tests/bench/slurm.py", "--inside", image], check=True
+    )
+
+
+if __name__ == "__main__":
+    main()
