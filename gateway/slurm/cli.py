@@ -29,6 +29,7 @@ _GONE = re.compile(
 )
 _PREFIX = re.compile(r"^(?:\w+: error: |slurm_load_\w+ error: )")
 _ID_BATCH = 200
+_STATES = ("BF", "CA", "CD", "DL", "F", "NF", "OOM", "PD", "PR", "R", "RQ", "RS", "RV", "S", "TO")
 
 
 class CliBackend:
@@ -107,6 +108,9 @@ class CliBackend:
             "--parsable2",
             *self._sacct_who,
             f"--starttime={since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}",
+            # Without states sacct leaves out what was canceled before Slurm had ever found it eligible.
+            "--endtime=now",
+            f"--state={','.join(_STATES)}",
             f"--format={','.join(parsing.SACCT_FIELDS)}",
         )
         return parsing.parse_sacct(text)

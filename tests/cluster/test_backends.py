@@ -163,6 +163,22 @@ def test_single_tasks_and_whole_jobs_are_canceled_and_what_has_ended_is_no_error
     assert job.accounted()[LONGER].state.startswith("CANCELLED by ")
 
 
+def test_what_is_canceled_before_it_was_ever_eligible_has_its_end_in_the_accounting(
+    road: Road,
+) -> None:
+    tag, since = new_tag(), datetime.now(UTC) - timedelta(seconds=2)
+    down = ("scontrol", "update", "partitionname=debug")
+    road.site.run(*down, "state=down", user="root")
+    try:
+        waiting = Job(road, tag, road.submit(tag, 0, partition="debug", minutes=5), since)
+        road.site.run("scontrol", "hold", waiting.number, user="root")
+        road.backend.cancel([waiting.number])
+        road.site.until(lambda: 0 in waiting.accounted())
+        assert waiting.accounted()[0].state.startswith("CANCELLED")
+    finally:
+        road.site.run(*down, "state=up", user="root")
+
+
 def test_limits_are_those_that_slurm_has(road: Road) -> None:
     version = road.site.run("sinfo", "--version", user="root").stdout.split()[-1]
     limits = road.backend.limits()

@@ -127,6 +127,7 @@ def test_the_accounting_is_asked_in_utc_and_by_options_that_every_slurm_has() ->
     assert slurm.accounting(since) == []
     argv = hands.asked[0][0]
     assert "--starttime=2026-11-24T00:30:00" in argv
+    assert "--endtime=now" in argv  # which --state needs
     assert "--array" not in argv  # 22.05 has no such option of sacct
 
 
