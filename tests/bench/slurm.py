@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ ROUNDS, JOBS = 5, 200
 TASKS = (10, 1_000, 10_000)
 WATCH = 60.0  # seconds
 _PARTITION = "debug"
-_SCRIPT = Path("/tmp/by-hand.sbatch")  # noqa: S108
+_SCRIPT = Path("/tmp/by-hand.sbatch")
 _TEXT = f"""#!/bin/sh
 #SBATCH --job-name=by-hand
 #SBATCH --account=dev
@@ -52,6 +53,11 @@ def queued() -> int:
     """Return how many tasks wait in the partition."""
     text = run("squeue", "-h", "-r", "-t", "pending", "-p", _PARTITION, "-o", "%i")
     return len(text.split())
+
+
+def has_queued(count: int) -> bool:
+    """Whether so many tasks wait in the partition."""
+    return queued() >= count
 
 
 def clear() -> None:
@@ -159,7 +165,7 @@ def looks(image: str) -> None:
             ["runuser", "-u", "alice", "--", "cts", "submit", "-"],
             input=document, text=True, check=True, capture_output=True,
         )  # fmt: skip
-        until(lambda count=count: queued() >= count, 1)
+        until(partial(has_queued, count), 1)
         time.sleep(10)
         before, cpu, begin = calls(), daemon_cpu(), time.monotonic()
         time.sleep(WATCH)
