@@ -166,8 +166,8 @@ def test_single_tasks_and_whole_jobs_are_canceled_and_what_has_ended_is_no_error
 @pytest.fixture(params=["cli", "ssh"])
 def commands(request: pytest.FixtureRequest, site: DevCluster) -> Iterator[Road]:
     """The roads by Slurm's commands: slurmrestd and pyslurm do not tell what this is about (docs/roadmap.md)."""
-    with ROADS[request.param](site) as road:
-        yield road
+    with road_to(site, request.param) as found:
+        yield found
 
 
 def test_what_is_canceled_before_it_was_ever_eligible_has_its_end_in_the_accounting(
