@@ -38,6 +38,7 @@ faults: up
 
 bench: up
 	@.venv/bin/python tests/bench/overhead.py
+	@.venv/bin/python -u tests/bench/slurm.py
 
 scale: up
 	@.venv/bin/python tests/bench/scale.py

@@ -223,7 +223,12 @@ class Poller:
             self._read_result(container)
         waited = self._clock() - self._ended_since.setdefault(_mark(container), self._clock())
         outcome = _outcome(container)
-        told = record is not None and record.end is not None and bool(record.steps)
+        # One that never began has no steps.
+        told = (
+            record is not None
+            and record.end is not None
+            and (bool(record.steps) or not record.start)
+        )
         lost = outcome is None and state in ("COMPLETED", "FAILED")
         unexplained = lost or (outcome not in ("ok", "timeout") and not told)
         return not unexplained or waited >= _LAG or container.phase == str(Phase.CANCELING)

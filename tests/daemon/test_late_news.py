@@ -120,8 +120,11 @@ def _shown_small(row: Job | Container) -> dict[str, Any]:
 
 @pytest.fixture
 def shared(make_world: Callable[..., World]) -> World:
-    """One world for all examples: each ends its job, and begins with a Slurm that knows nothing."""
-    return make_world()
+    """One world for all examples: each ends its job, and begins with a Slurm that knows nothing.
+
+    Containers that are run again begin anew: that is for other tests.
+    """
+    return make_world(max_requeues=0)
 
 
 def _fresh(world: World) -> int:
