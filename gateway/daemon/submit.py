@@ -62,6 +62,7 @@ class Submitter:
         self._site = site
         self._clock = clock
         self._round = 0
+        self._news = False
         self._served: dict[str, int] = {}  # the last round in which a user had a turn
         self._handover = Handover(config, database, site, self._tell)
         self._later = Later(_LATER, _MOST_LATER, clock)
@@ -75,6 +76,15 @@ class Submitter:
 
     def tick(self) -> float:
         """Bring every waiting submission one step on; returns the seconds to wait."""
+        try:
+            return self._round_of_all()
+        finally:  # the other loops have their news at once, and do not get in the way meanwhile
+            if self._news:
+                self._news = False
+                self._site.poll_wake.set()
+                self._site.mail_wake.set()
+
+    def _round_of_all(self) -> float:
         self._resolve()
         if self._site_is_off():
             return _IDLE
@@ -207,8 +217,7 @@ class Submitter:
         for submission, slurm_job_id in taken:
             log.info("job.submitted", job=submission.job_id, slurm_job=slurm_job_id)
             self._forget(submission)
-        self._site.poll_wake.set()
-        self._site.mail_wake.set()
+        self._news = True
 
     def _back_to_prepared(self, submission: Submission, reason: str) -> None:
         with self._db.write() as session:
@@ -244,7 +253,7 @@ class Submitter:
             for container in submissions.members(session, [submission.id or 0]):
                 if advance_container(session, container, Phase.ERROR, message):
                     container.error = message
-        self._site.poll_wake.set()
+        self._news = True
 
     def _resolve(self) -> None:
         """Look up submissions whose outcome is not known; those that nobody knows are prepared again."""

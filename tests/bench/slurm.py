@@ -24,6 +24,7 @@ from typing import Any
 ROUNDS, JOBS = 5, 200
 TASKS = (10, 1_000, 10_000)
 WATCH = 60.0  # seconds
+_LARGEST = 1_000  # containers of a job
 _PARTITION = "debug"
 _SCRIPT = Path("/tmp/by-hand.sbatch")
 _TEXT = f"""#!/bin/sh
@@ -159,12 +160,11 @@ def looks(image: str) -> None:
     """Print what a minute costs slurmctld, and a look the daemon, at more and more tasks."""
     print(f"{'active tasks':>12}{'calls in 60 s':>16}{'squeue, s':>12}{'daemon CPU, %':>16}")
     for count in TASKS:
-        fields = {"array": f"0-{count - 1}"}
-        document = json.dumps(job(image, count, **fields))
-        subprocess.run(
-            ["runuser", "-u", "alice", "--", "cts", "submit", "-"],
-            input=document, text=True, check=True, capture_output=True,
-        )  # fmt: skip
+        for number in range(-(-count // _LARGEST)):
+            wanted = {"array": f"0-{min(count, _LARGEST) - 1}"}
+            document = json.dumps(job(image, number, **wanted))
+            submit_one = ["runuser", "-u", "alice", "--", "cts", "submit", "-"]
+            subprocess.run(submit_one, input=document, text=True, check=True, capture_output=True)
         until(partial(has_queued, count), 1)
         time.sleep(10)
         before, cpu, begin = calls(), daemon_cpu(), time.monotonic()
