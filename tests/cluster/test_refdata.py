@@ -27,6 +27,8 @@ with tarfile.open(f"/tmp/pack-{os.getpid()}.tar", "w") as tar:
     if kind == "many":
         for n in range(250_000):  # long enough to be caught at it, on a busy machine too
             add(tar, f"many/{n % 100}/{n}")
+    if kind == "absolute":
+        add(tar, "/tmp/escaped", b"x")
     if kind == "dotdot":
         add(tar, "../../escaped", b"x")
     if kind == "link":
@@ -220,6 +222,7 @@ def test_clean_frees_the_disk_and_jobs_wait_until_it_is_staged_again(site: DevCl
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
+        ("absolute", "'/tmp/escaped' has an absolute path"),
         ("dotdot", "the member '../../escaped' has '..' in its path"),
         ("link", "'out' is a link to '/etc'"),
         ("hardlink", "'out' is a hard link to '../../jobs' has '..'"),
@@ -233,7 +236,8 @@ def test_an_archive_that_would_do_harm_is_refused_and_nothing_of_it_is_there(
     data = _register(site, kind)
     assert says in data.until("error")["error"]
     assert data.on_disk() == []
-    assert site.run("ls", "/scratch/escaped", user="root", check=False).returncode != 0
+    for place in ("/scratch/escaped", "/tmp/escaped"):
+        assert site.run("ls", place, user="root", check=False).returncode != 0
 
 
 def test_only_admins_register_and_the_same_content_once(site: DevCluster) -> None:
