@@ -16,6 +16,7 @@ from gateway.daemon.site import Site
 from gateway.jobs.history import advance_container, advance_job
 from gateway.jobs.states import Phase
 from gateway.slurm.protocol import Limits
+from gateway.slurm.submit_limits import SubmitLimits
 from gateway.store import jobs as store
 from gateway.store import refdata
 from gateway.store.db import Database
@@ -89,8 +90,10 @@ def prepare(
     if not job_ids:
         return
     most = most_tasks(site.section, site.limits())
+    limits = site.submit_limits()
     for start in range(0, len(job_ids), _TOGETHER):
-        _prepare(config, database, site, job_ids[start : start + _TOGETHER], most, tell)
+        part = job_ids[start : start + _TOGETHER]
+        _prepare(config, database, site, part, most, limits, tell)
 
 
 def _prepare(
@@ -99,6 +102,7 @@ def _prepare(
     site: Site,
     job_ids: Sequence[int],
     most: int,
+    limits: SubmitLimits,
     tell: Callable[[int], Callable[[str], object]],
 ) -> None:
     waiting: dict[int, dict[int, Container]] = {number: {} for number in job_ids}
@@ -122,10 +126,8 @@ def _prepare(
             note = partial(_note, wrong, number)
             with one_job(number, "preparing its submission", note), session.begin_nested():
                 first = last.get(number, -1) + 1
-                limits = site.submit_limits().of(
-                    job.account or site.section.account, job.qos or site.section.qos
-                )
-                fitting = min([most, *limits.values()])
+                account, qos = job.account or site.section.account, job.qos or site.section.qos
+                fitting = min([most, *limits.of(account, qos).values()])
                 _divide(config, site, session, job, waiting[number], first, max(1, fitting))
     for number, why in wrong:
         tell(number)(why)

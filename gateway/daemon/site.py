@@ -24,7 +24,7 @@ from gateway.slurm.ssh import SshHands
 from gateway.slurm.submit_limits import SubmitLimits, read_submit_limits
 
 log = structlog.get_logger()
-_LIMITS_KEPT = 600.0  # seconds
+_LIMITS_KEPT, _LIMITS_PATIENCE = 600.0, 15.0  # seconds
 _MAIN = b"from ctsagent.main import main\n\nraise SystemExit(main())\n"
 
 
@@ -93,7 +93,7 @@ class Site:
                     self.hands,
                     str(self.section.slurm_bin) if self.section.slurm_bin else None,
                     self.section.slurm_user,
-                    self.section.command_timeout_seconds,
+                    min(self.section.command_timeout_seconds, _LIMITS_PATIENCE),
                 )
             except SiteError as exc:
                 log.warning("limits.unknown", site=self.name, error=str(exc))
