@@ -85,8 +85,8 @@ def test_the_row_of_a_phase_has_the_agents_times_and_the_steps_measures(world: W
 
 def test_a_phase_that_the_agent_could_not_tell_of_has_the_times_of_its_step(world: World) -> None:
     number, slurm = world.submit()
-    world.slurm.set(slurm, 0, "NODE_FAIL")
-    world.slurm.record(slurm, 0, "NODE_FAIL", steps=[("run", "CANCELLED")])
+    world.slurm.set(slurm, 0, "DEADLINE")
+    world.slurm.record(slurm, 0, "DEADLINE", steps=[("run", "CANCELLED")])
     world.settle()
     row = next(row for row in _rows(world) if row.JobID == f"{number}_0.run")
     assert (row.State, row.Elapsed) == ("CANCELLED", 0.0)
