@@ -65,7 +65,12 @@ class DevCluster:
     def run(
         self, *argv: str, user: str = "alice", check: bool = True, text: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the site as a user."""
+        """Run a command in the site as a user.
+
+        Other tests may have other sites on at the same time: ctsbatch is told which is the one.
+        """
+        if "ctsbatch" in argv:
+            argv = ("env", "CTS_SITE=dev", *argv)
         done = subprocess.run(
             [
                 str(CHECKOUT / "deploy/devcluster"),

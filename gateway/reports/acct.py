@@ -112,7 +112,7 @@ def _of_job(job: Job, sums: _Sums) -> list[wire.AcctRow]:
         **_common(job),
         JobID=str(job.id),
         State=job.phase.upper(),
-        ExitCode=_code(_first_failed(containers)),
+        ExitCode=_code(_first_failed(containers)) if containers else "",
         Start=min(starts, default=None),
         End=max(ends, default=None) if job.phase in store.ENDED else None,
         Elapsed=(max(ends) - min(starts)).total_seconds() if starts and ends else None,

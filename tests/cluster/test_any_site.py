@@ -82,17 +82,6 @@ def test_a_site_whose_nodes_are_in_use_comes_after_one_with_free_nodes(two: DevC
         two.run("scancel", number, user="root")
 
 
-def test_where_one_is_off_another_takes_it_and_runs_it(two: DevCluster) -> None:
-    image = two.image("checksum")
-    with switched(two, "dev", "off"):
-        done = two.run(
-            *("ctsbatch", "--parsable", "-M", "any", "--image", image, "--mem", "50M"),
-            *("--input", "sample-data/reads/sample-2.txt", "--output", "results/any/batch"),
-        )
-    job = two.finish(done.stdout.strip())
-    assert (job["state"], job["job_input"]["cluster"]) == ("complete", "spare"), job["error"]
-
-
 def test_what_only_one_site_offers_is_run_there(two: DevCluster) -> None:
     shown = json.loads(_dry(two, constraint="highmem", gpus=1).stdout)
     assert shown["cluster"] == "dev"

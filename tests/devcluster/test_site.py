@@ -60,7 +60,7 @@ def test_an_unknown_user_is_one_line_with_the_users_there_are(site: DevCluster) 
     done = site.run("true", user="zoe", check=False)
     assert done.returncode == 125
     assert done.stderr == (
-        "devcluster: the site has no user 'zoe'; it has root, alice, bob, ada, ctsd, ctsjob\n"
+        "devcluster: the site has no user 'zoe'; it has root, alice, bob, ada, ctsd, ctsjob, slurmrestd\n"
     )
 
 

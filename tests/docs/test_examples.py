@@ -15,7 +15,7 @@ from tests.docs.shell import Names, Player, Shell, alike
 
 pytestmark = pytest.mark.cluster
 
-_IMAGES = ("argv", "checksum", "fail", "sleep")
+_IMAGES = ("argv", "checksum", "fail", "shell", "sleep")
 # Images that nobody has approved yet: of which they are copies, and their tag.
 _NEW_IMAGES = {
     "lab/align": ("checksum", "2.1"),
@@ -63,7 +63,8 @@ def played(
         tool = [str(CHECKOUT / "deploy/devcluster"), *site.options]
         if user == "host":
             return Shell([], f"cd {CHECKOUT}")
-        return Shell([*tool, "exec", "--user", user, "--"])
+        # Other tests may have other sites on at the same time.
+        return Shell([*tool, "exec", "--user", user, "--", "env", "CTS_SITE=dev"])
 
     chosen: dict[str, Page] = {}
     for item in request.session.items:

@@ -217,3 +217,9 @@ def test_the_rows_of_many_jobs_ask_the_database_no_more_than_those_of_one(world:
             _rows(world)
         costs.append(count.statements)
     assert costs[0] == costs[1] <= 6
+
+
+def test_a_job_that_never_got_its_containers_has_a_row(world: World) -> None:
+    number = world.add(0, phase="error", unplanned=True)
+    (row,) = _rows(world)
+    assert (row.JobID, row.State, row.ExitCode) == (str(number), "ERROR", "")
