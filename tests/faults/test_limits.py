@@ -27,10 +27,11 @@ def test_what_slurm_has_no_room_for_waits_in_the_gateway_and_flows_on(
 ) -> None:
     site = two_at_once
     image = site.image("sleep")
-    jobs = [
-        site.submit(image=image, account="lab", params={"args": ["2"]}, runtime=60)
-        for _ in range(4)
+    full = [
+        site.submit(image=image, account="lab", params={"args": ["600"]}, runtime=900)
+        for _ in range(2)
     ]
+    jobs = [site.submit(image=image, account="lab", runtime=60) for _ in range(2)]
     wide = site.submit(
         image=image,
         account="lab",
@@ -42,10 +43,12 @@ def test_what_slurm_has_no_room_for_waits_in_the_gateway_and_flows_on(
     site.until(
         lambda: (
             "waits in the gateway: Slurm takes at most 2 tasks of the account lab"
-            in (site.job(jobs[3])["reason"] or "")
+            in (site.job(jobs[1])["reason"] or "")
         )
     )
-    for job_id in (other, *jobs, wide):
+    assert site.finish(other)["state"] == "complete"
+    site.run("cts", "cancel", *full)
+    for job_id in (*jobs, wide):
         job = site.finish(job_id)
         assert job["state"] == "complete", job["error"]
     assert len(site.job(wide)["slurm_jobs"]) == 2  # cut to what the limit lets be
