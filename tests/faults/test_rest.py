@@ -66,7 +66,7 @@ def test_a_daemon_killed_while_slurmrestd_submits_for_it_adopts_the_job(site: De
 def test_a_slurmrestd_that_is_away_while_a_job_runs_is_told_and_loses_nothing(
     site: DevCluster,
 ) -> None:
-    job_id = site.submit(cluster="rest", image=site.image("sleep"), params={"args": ["3"]})
+    job_id = site.submit(cluster="rest", image=site.image("sleep"), params={"args": ["20"]})
     site.until(lambda: site.job(job_id)["phase"] == "run")
     site.tool("kill", "slurmrestd")
 
