@@ -98,7 +98,7 @@ class Handover:
     def _of_containers(
         self, part: Sequence[tuple[Submission, Sequence[int]]], scripts: dict[int | None, str]
     ) -> list[tuple[str, bytes]]:
-        keys = [(each.job_id, index) for each, indexes in part for index in indexes]
+        keys = {(each.job_id, index) for each, indexes in part for index in indexes}
         with self._db.read() as session:
             given = submissions.given(session, keys)
         files: list[tuple[str, bytes]] = []

@@ -200,7 +200,7 @@ class Submitter:
                 row.state, row.slurm_job_id = "submitted", ids[row.id or 0]
                 row.submitted = store.now()
                 session.add(row)
-            for container in submissions.members(session, ids):
+            for container in submissions.members(session, [each for each, _ in taken]):
                 container.slurm_job_id = ids[container.submission_id or 0]
                 advance_container(session, container, Phase.PENDING)
             session.flush()
@@ -250,7 +250,7 @@ class Submitter:
                 return
             row.state = "refused"
             session.add(row)
-            for container in submissions.members(session, [submission.id or 0]):
+            for container in submissions.members(session, [submission]):
                 if advance_container(session, container, Phase.ERROR, message):
                     container.error = message
         self._news = True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, tuple_
+from sqlalchemy import BigInteger, ColumnElement, bindparam
 from sqlalchemy import select as sa_select
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.interfaces import ORMOption
@@ -20,7 +20,6 @@ from gateway.store.tables import Container, InputFile, Job, OutputFile, Submissi
 
 ENDED = ("complete", "error", "canceled")
 MOST_UNCLEANED = 100
-_MOST_KEYS = 2_000
 _MOST_VALUES = 10_000  # in one statement; SQLite takes 32,766
 
 # Up to a megabyte each, and not wanted by the loops: to read them there is an error, not a query.
@@ -141,16 +140,9 @@ def waiting(session: Session, site: str) -> list[Going]:
 
 def these(session: Session, keys: Collection[tuple[int, int]]) -> dict[tuple[int, int], Container]:
     """Return containers by job and number, as `containers` does."""
-    found: dict[tuple[int, int], Container] = {}
-    wanted = sorted(keys)
-    for start in range(0, len(wanted), _MOST_KEYS):
-        part = wanted[start : start + _MOST_KEYS]
-        query = select(Container).where(
-            tuple_(col(Container.job_id), col(Container.index)).in_(part)
-        )
-        for row in session.exec(query.options(*SMALL_CONTAINER)):
-            found[row.job_id, row.index] = row
-    return found
+    query = select(Container).where(*near(col(Container.job_id), col(Container.index), keys))
+    rows = session.exec(query.options(*SMALL_CONTAINER))
+    return {key: row for row in rows if (key := (row.job_id, row.index)) in keys}
 
 
 def containers(session: Session, job_ids: int | Iterable[int]) -> list[Container]:
@@ -192,10 +184,7 @@ def outputs(session: Session, job_id: int, container: int | None = None) -> list
 
 def outputs_of(session: Session, keys: Collection[tuple[int, int]]) -> list[OutputFile]:
     """Return the outputs of many containers (job, number), by key."""
-    query = select(OutputFile).where(
-        among(col(OutputFile.job_id), {job_id for job_id, _ in keys}),
-        among(col(OutputFile.container), {index for _, index in keys}),
-    )
+    query = select(OutputFile).where(*near(col(OutputFile.job_id), col(OutputFile.container), keys))
     rows = session.exec(query.order_by(OutputFile.key))
     return [row for row in rows if (row.job_id, row.container) in keys]
 
@@ -278,6 +267,19 @@ def among(column: Any, ids: int | Iterable[int]) -> ColumnElement[bool]:
     values = bindparam("ids", wanted, BigInteger, unique=True, expanding=True, literal_execute=True)
     found: ColumnElement[bool] = column.in_(values)
     return found
+
+
+def near(
+    job: Any, number: Any, keys: Collection[tuple[int, int]]
+) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Compare two columns with keys (job, container) so that an index serves; what is no key may come as well.
+
+    SQLite goes through the whole table for pairs of values.
+    """
+    return (
+        among(job, {job_id for job_id, _ in keys}),
+        among(number, {index for _, index in keys}),
+    )
 
 
 def _open(site: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

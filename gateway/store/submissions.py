@@ -6,10 +6,9 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import tuple_
-from sqlmodel import Session, and_, col, func, select
+from sqlmodel import Session, col, func, select
 
-from gateway.store.jobs import ENDED, SMALL_CONTAINER, SMALL_JOB, among
+from gateway.store.jobs import ENDED, SMALL_CONTAINER, SMALL_JOB, among, near
 from gateway.store.tables import Container, InputFile, Job, Submission
 
 _MOST_TASKS = 10_000_000  # of an array; Slurm's bound is below
@@ -41,24 +40,18 @@ def given(
     session: Session, keys: Collection[tuple[int, int]]
 ) -> dict[tuple[int, int], tuple[Container, list[InputFile]]]:
     """Return containers (job, number) whole, each with its inputs, in order: its own, then those that all of its job get."""
-    ids = {job_id for job_id, _ in keys}
-    found = select(Container).where(
-        tuple_(col(Container.job_id), col(Container.index)).in_(list(keys))
-    )
-    own = tuple_(col(InputFile.job_id), col(InputFile.container)).in_(list(keys))
-    everyones = and_(among(col(InputFile.job_id), ids), col(InputFile.container).is_(None))
+    found = select(Container).where(*near(col(Container.job_id), col(Container.index), keys))
+    own = near(col(InputFile.job_id), col(InputFile.container), keys)
+    everyones = own[0], col(InputFile.container).is_(None)
     shares: dict[tuple[int, int | None], list[InputFile]] = {}
     for condition in (own, everyones):
-        for item in session.exec(
-            select(InputFile).where(condition).order_by(col(InputFile.position))
-        ):
+        files = select(InputFile).where(*condition).order_by(col(InputFile.position))
+        for item in session.exec(files):
             shares.setdefault((item.job_id, item.container), []).append(item)
     return {
-        (row.job_id, row.index): (
-            row,
-            shares.get((row.job_id, row.index), []) + shares.get((row.job_id, None), []),
-        )
+        key: (row, shares.get(key, []) + shares.get((row.job_id, None), []))
         for row in session.exec(found)
+        if (key := (row.job_id, row.index)) in keys
     }
 
 
@@ -67,9 +60,12 @@ def these(session: Session, ids: Iterable[int]) -> list[Submission]:
     return list(session.exec(select(Submission).where(among(col(Submission.id), ids))))
 
 
-def members(session: Session, ids: Iterable[int]) -> list[Container]:
+def members(session: Session, some: Collection[Submission]) -> list[Container]:
     """Return the containers that are still in these submissions, as `store.jobs.containers` does."""
-    query = select(Container).where(among(col(Container.submission_id), ids))
+    query = select(Container).where(
+        among(col(Container.job_id), {each.job_id for each in some}),
+        among(col(Container.submission_id), {each.id or 0 for each in some}),
+    )
     query = query.options(*SMALL_CONTAINER)
     return list(session.exec(query.order_by(col(Container.job_id), col(Container.index))))
 
