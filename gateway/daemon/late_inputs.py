@@ -38,12 +38,8 @@ class LateInputs:
         """Plan the jobs that wait for no other job any more; returns the seconds to wait."""
         with self._db.read() as session:
             due = store.unplanned(session, self._site.name)
-            held = (
-                {row.job_id for row in dependencies.unmet(session, self._site.name)}
-                if due
-                else set()
-            )
-        for job_id in [number for number in due if number not in held]:
+            ready = dependencies.ready(session, self._site.name, due)
+        for job_id in ready:
             with one_job(job_id, "looking at its inputs", partial(self._tell, job_id)):
                 self._plan(job_id)
         return _IDLE

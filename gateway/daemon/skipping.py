@@ -45,10 +45,8 @@ class Skipper:
         """
         with self._db.read() as session:
             due = skipping.unchecked(session, self._site.name)
-            if not due:
-                return _IDLE
-            held = {row.job_id for row in dependencies.unmet(session, self._site.name)}
-        for job_id in [number for number in due if number not in held]:
+            ready = dependencies.ready(session, self._site.name, due)
+        for job_id in ready:
             with one_job(job_id, "looking for containers that were done before"):
                 self._check(job_id)
         return _IDLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy.orm import aliased
@@ -53,3 +54,11 @@ def unmet(session: Session, site: str) -> list[Unmet]:
         Unmet(row.job_id, reason, row.on_job_id, row.condition, phase)
         for _, reason, row, phase in session.exec(query)
     ]
+
+
+def ready(session: Session, site: str, job_ids: Sequence[int]) -> list[int]:
+    """Return those of these jobs of a site that wait for no other."""
+    if not job_ids:
+        return []
+    held = {row.job_id for row in unmet(session, site)}
+    return [number for number in job_ids if number not in held]

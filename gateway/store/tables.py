@@ -162,9 +162,7 @@ class Job(SQLModel, table=True):
     logs_stored: datetime | None = Field(default=None, sa_column=_time())
     logs_cleaned: bool = False
     skip_check: bool = False  # whether its containers are to be looked for among those done before
-    unplanned: bool = (
-        False  # it has no containers yet: jobs that it depends on are to write some of its inputs
-    )
+    unplanned: bool = False  # it has no containers yet: other jobs are to write some of its inputs
     admin_meta: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
 
 
@@ -236,7 +234,8 @@ class Container(SQLModel, table=True):
     """One run of the image over its share of the inputs; the last run, where it was run again.
 
     `task` is its array task in the submission. `earlier` has what became of earlier runs, `retried` how many of those were
-    retries since the job was submitted or restarted. `requeued` is how often since then it lost its node or was preempted. `upload_only`: it has run, and its outputs alone are uploaded.
+    retries since the job was submitted or restarted. `requeued` is how often since then it lost its node or was preempted.
+    `upload_only`: it has run, and its outputs alone are uploaded.
     `generated` are files that it finds beside its inputs: name, text.
     """
 

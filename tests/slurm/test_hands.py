@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from gateway.errors import SiteError
 from gateway.slurm.hands import LocalHands
 from gateway.slurm.trees import remove_tree
+from tests.slurm.waiting import can_lock, wait_for
 
 Make = Callable[[str, str], str]
 NOBODY = 65534
@@ -78,14 +78,14 @@ class TestTheLock:
         )
         gateway = subprocess.Popen([sys.executable, "-c", code])
         try:
-            wait_for((work / "begun").exists)
+            wait_for((work / "begun").exists, 10)
         finally:
             gateway.kill()
             gateway.wait()
         with pytest.raises(SiteError, match="an sbatch that an earlier one had started"):
             LocalHands(str(work))
         (work / "go").touch()
-        wait_for(lambda: can_lock(work))
+        wait_for(lambda: can_lock(work), 10)
 
     def test_commands_that_are_not_guarded_do_not_keep_it(
         self, hands: LocalHands, work: Path, script: Make
@@ -300,18 +300,3 @@ def plant(path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> Path:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(path.name)
     return path
-
-
-def can_lock(work: Path) -> bool:
-    try:
-        LocalHands(str(work)).close()
-    except SiteError:
-        return False
-    return True
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)

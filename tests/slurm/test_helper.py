@@ -20,6 +20,7 @@ from gateway.errors import SiteError
 from gateway.slurm.hands import LocalHands
 from gateway.slurm.helper import HelperHands
 from gateway.slurm.serve import perform
+from tests.slurm.waiting import can_lock, wait_for
 
 REAL = [sys.executable, "-c", "from gateway.cli.helper import main; raise SystemExit(main())"]
 CHECKOUT = str(Path(__file__).resolve().parents[2])
@@ -421,18 +422,3 @@ def answers(hands: HelperHands, work: Path) -> bool:
     except SiteError:
         return False
     return True
-
-
-def can_lock(work: Path) -> bool:
-    try:
-        LocalHands(str(work)).close()
-    except SiteError:
-        return False
-    return True
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)

@@ -18,6 +18,7 @@ from gateway.errors import SiteError
 from gateway.slurm.hands import LocalHands
 from gateway.slurm.ssh import SshHands, far_command, far_program
 from tests.slurm.ssh_server import SshServer
+from tests.slurm.waiting import can_lock, wait_for
 
 USER = "ctsjob"
 
@@ -396,18 +397,3 @@ def test_what_is_sent_runs_without_the_project_and_ends_with_its_input(work: Pat
     assert alive == b"[0, true, null]"
     assert b"is not below the work directory" in answer
     assert (program.returncode, err) == (0, b"")
-
-
-def can_lock(work: Path) -> bool:
-    try:
-        LocalHands(str(work)).close()
-    except SiteError:
-        return False
-    return True
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
