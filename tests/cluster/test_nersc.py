@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -82,10 +83,13 @@ def test_test_only_submits_nothing_and_a_wrapped_command_runs_inside_the_image(
     site: DevCluster,
 ) -> None:
     results = f"results/nersc-{uuid.uuid4().hex}"
+    name = uuid.uuid4().hex  # others submit jobs meanwhile
     common = ("--image", site.image("shell"), "--input", "sample-data/reads/sample-2.txt")
     argv = (
         "ctsbatch",
         *common,
+        "-J",
+        name,
         "--output",
         results,
         "-t",
@@ -93,12 +97,13 @@ def test_test_only_submits_nothing_and_a_wrapped_command_runs_inside_the_image(
         "--wrap",
         "echo $(( 6 * 7 )) > /output_files/answer",
     )
-    before = site.run("cts", "jobs", "--json").stdout
+    of_that_name = ("cts", "jobs", "--json", "--name", name)
     shown = site.run(*argv[:1], "--test-only", *argv[1:]).stdout
     assert "nothing was submitted" in shown
     assert "/bin/sh /input_files/cts-script" in shown
-    assert site.run("cts", "jobs", "--json").stdout == before
+    assert json.loads(site.run(*of_that_name).stdout) == []
     site.run(*argv[:1], "--parsable", "-W", *argv[1:])
+    assert len(json.loads(site.run(*of_that_name).stdout)) == 1
     assert site.run("aws", "s3", "cp", f"s3://{results}/answer", "-").stdout == "42\n"
 
 
