@@ -1,5 +1,5 @@
 # make demo: a real job from S3 to S3 on a dev cluster.   make test: everything.   Both set up what they need.
-.PHONY: venv up demo test lint docs unit cluster faults bench scale down
+.PHONY: venv up demo test lint docs unit cluster faults bench scale cold large down
 
 venv:
 	@deploy/bootstrap
@@ -31,7 +31,7 @@ unit: venv
 # Most of it is waiting for Slurm, so some files run at one time; the faults then have the cluster to themselves.
 cluster: up
 	.venv/bin/pytest -q -n 3 --dist loadfile -m cluster --ignore=tests/faults
-	.venv/bin/pytest -q -m cluster tests/faults
+	.venv/bin/pytest -q -m "cluster and not long" tests/faults
 
 faults: up
 	.venv/bin/pytest -q -m cluster tests/faults
@@ -39,9 +39,16 @@ faults: up
 bench: up
 	@.venv/bin/python tests/bench/overhead.py
 	@.venv/bin/python -u tests/bench/slurm.py
+	@.venv/bin/python -u tests/bench/transfer.py --write
 
 scale: up
 	@.venv/bin/python tests/bench/scale.py
+
+cold: up
+	@.venv/bin/python -u tests/bench/cold.py
+
+large: up
+	@.venv/bin/python tests/bench/large.py
 
 down:
 	@deploy/devcluster down

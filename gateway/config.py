@@ -11,7 +11,8 @@ import re
 import stat
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +27,7 @@ from pydantic import (
 
 from gateway.errors import ConfigError
 
+STORE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]+@")
 SITE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 ANY_SITE = "any"  # in place of a site's name: the one that would start a job first
@@ -44,11 +46,13 @@ _JUMP = re.compile(
 )
 _SOCKET_BYTES = 107  # unix(7)
 _LOG_AREA = re.compile(
-    r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*/?", re.ASCII
+    r"(?:[a-z0-9][a-z0-9-]{0,62}:)?[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*/?",
+    re.ASCII,
 )
 _REST_URL = re.compile(
     r"unix:/[A-Za-z0-9_.+/-]{1,106}|https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}"
 )
+_NODE_URL = re.compile(r"https://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?")
 _CLEAR = re.compile(r"http://(?!127\.0\.0\.1:|localhost:|\[::1\]:)")
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_.+/-]*")
 
@@ -107,9 +111,23 @@ def _rest_url(text: str) -> str:
     return text
 
 
+def _node_url(text: str) -> str:
+    if not _NODE_URL.fullmatch(text):
+        raise ValueError(
+            "must be https:// and a host, and a port, such as https://cts.example.org:8443"
+        )
+    return text
+
+
 def _listen(text: str) -> str:
     listen_address(text)
     return text
+
+
+def _area(text: str) -> str:
+    if ":" in text:
+        raise ValueError("must be a bucket of this store, or bucket/prefix, without a store's name")
+    return _log_area(text)
 
 
 def _log_area(text: str) -> str:
@@ -132,6 +150,9 @@ LicenseName = Annotated[
 FeatureName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,62}$")]
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+/-]{0,127}$")]
 Principal = Annotated[str, Field(pattern=r"^%?[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$")]
+BucketPattern = Annotated[
+    str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,62})?\*$|^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
+]
 Minutes = Annotated[int, Field(ge=0, le=527_040)]
 
 
@@ -173,8 +194,8 @@ class DatabaseSection(_Section):
     url_file: AbsolutePath | None = None
 
 
-class S3Section(_Section):
-    """[s3]: the object store. Keys come from an ini file in the form of the AWS tools."""
+class StoreSection(_Section):
+    """[s3.stores.NAME]: an object store. Keys come from an ini file in the form of the AWS tools."""
 
     endpoint_url: str | None = None
     region: str = "us-east-1"
@@ -183,17 +204,98 @@ class S3Section(_Section):
     addressing: Literal["path", "virtual"] = "path"
     ca_file: AbsolutePath | None = None
     insecure: bool = False
-    grant_seconds: int = Field(default=3600, ge=60, le=604800)
     part_size: Bytes = Field(default=64 * 1024**2, ge=5 * 1024**2, le=5 * 1024**3)
-    log_bucket_prefix: Annotated[str, AfterValidator(_log_area)] | None = None
     public_endpoint_url: str | None = None
-    max_upload: Bytes = Field(default=5 * 1024**4, ge=1)
+    buckets: tuple[BucketPattern, ...] = ()
+    check_prefix: Annotated[str, AfterValidator(_area)] | None = None
 
-    def public(self) -> S3Section:
+    def public(self) -> Self:
         """Return the same store as users reach it."""
         return self.model_copy(
             update={"endpoint_url": self.public_endpoint_url or self.endpoint_url}
         )
+
+    def host(self) -> str:
+        """Return the host that all of its URLs have, or lie below, with the port unless that is 443."""
+        if self.endpoint_url is None:  # bucket and region stand before it
+            return "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
+        return urlsplit(self.endpoint_url).netloc.lower().removesuffix(":443")
+
+
+class S3Section(StoreSection):
+    """[s3]: the object store that has all buckets, but for those of `stores`; and what holds for all of them."""
+
+    buckets: tuple[BucketPattern, ...] = ("*",)
+    grant_seconds: int = Field(default=3600, ge=60, le=604800)
+    log_bucket_prefix: Annotated[str, AfterValidator(_log_area)] | None = None
+    max_upload: Bytes = Field(default=5 * 1024**4, ge=1)
+    stores: dict[str, StoreSection] = Field(default={})
+
+    def each(self) -> dict[str, StoreSection]:
+        """Return all stores by name; this one's own is ""."""
+        return {"": self, **self.stores}
+
+    def by_bucket(self, bucket: str) -> str | None:
+        """Return the name of the store whose `buckets` have a bucket: as it is, else by the longest pattern; None for none."""
+        fitting = [
+            (not pattern.endswith("*"), len(pattern), name)
+            for name, store in self.each().items()
+            for pattern in store.buckets
+            if pattern == bucket or (pattern.endswith("*") and bucket.startswith(pattern[:-1]))
+        ]
+        return max(fitting)[2] if fitting else None
+
+    def public(self) -> Self:
+        """Return the same stores as users reach them."""
+        stores = {name: store.public() for name, store in self.stores.items()}
+        return super().public().model_copy(update={"stores": stores})
+
+    @model_validator(mode="after")
+    def _apart(self) -> S3Section:
+        seen: dict[str, str] = {}
+        for name, store in self.each().items():
+            if name and not STORE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"stores.{name}: a store's name is lower-case letters, digits and -, at most 63"
+                )
+            for pattern in store.buckets:
+                if pattern in seen:
+                    raise ValueError(
+                        f"buckets: {pattern!r} is of {store_key(seen[pattern])} and of {store_key(name)}; a bucket lies in one"
+                    )
+                seen[pattern] = name
+        self._one_trust()
+        self._logs_somewhere()
+        return self
+
+    def _logs_somewhere(self) -> None:
+        if self.log_bucket_prefix is None:
+            return
+        named, _, bucket = self.log_bucket_prefix.partition("/")[0].rpartition(":")
+        if named and named not in self.stores:
+            raise ValueError(f"log_bucket_prefix names the store {named!r}, and there is none")
+        found = self.by_bucket(bucket)
+        if named and found == named:
+            raise ValueError(
+                f"log_bucket_prefix needs no {named}: before the bucket, which lies there"
+            )
+        if not named and found is None:
+            raise ValueError(f"log_bucket_prefix: no store has {bucket!r} among its buckets")
+
+    def _one_trust(self) -> None:
+        """See that stores at one host trust the same: nodes know a store by the host of its URLs."""
+        trusted: dict[str, StoreSection] = {}
+        for name, store in self.each().items():
+            other = trusted.setdefault(store.host(), store)
+            if (other.ca_file, other.insecure) != (store.ca_file, store.insecure):
+                raise ValueError(
+                    f"{store_key(name)} has another ca_file or insecure than a store at the same host; make them the same"
+                )
+
+
+def store_key(name: str) -> str:
+    """Return the section of a store: that of "" is [s3] itself."""
+    return f"s3.stores.{name}" if name else "s3"
 
 
 class ImagesSection(_Section):
@@ -348,6 +450,8 @@ class SiteSection(_Section):
     max_requeues: int = Field(default=3, ge=0, le=100)
     max_log_size: Bytes = Field(default=100 * 10**6, ge=1000)
     poll_seconds: float = Field(default=5, ge=0.2, le=3600)
+    grants_url: Annotated[str, AfterValidator(_node_url)] | None = None
+    grants_ca_file: AbsolutePath | None = None
     mailbox_seconds: float = Field(default=0.1, ge=0.02, le=60)
     command_timeout_seconds: float = Field(default=60, ge=1, le=3600)
     keep_failed_days: float = Field(default=14, ge=0)
@@ -356,6 +460,7 @@ class SiteSection(_Section):
     refdata_max_files: int = Field(default=1_000_000, ge=1)
     refdata_minutes: int = Field(default=240, ge=1)
     refdata_memory: Bytes = Field(default=10**9, ge=64 * 10**6)
+    image_cache_max: Bytes | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _one_road(self) -> SiteSection:
@@ -365,6 +470,8 @@ class SiteSection(_Section):
             raise ValueError(
                 "helper is not for a site that is reached by ssh: ssh.user is the user of the jobs"
             )
+        if self.grants_ca_file is not None and self.grants_url is None:
+            raise ValueError("grants_ca_file needs the grants_url whose certificate it checks")
         if self.backend == "rest" and (self.rest is None or self.slurm_user is None):
             raise ValueError('backend = "rest" needs [sites.NAME.rest] and slurm_user')
         return self
@@ -452,7 +559,11 @@ def parse_config(raw: dict[str, Any], source: str = "configuration") -> Config:
 
 def warnings_of(path: Path, config: Config) -> list[str]:
     """Tell what works but should not stay so: secrets that others can read, a key without effect. A sentence each."""
-    files = {"s3.credentials_file": config.s3.credentials_file}
+    stores = config.s3.each()
+    files = {
+        f"{store_key(name)}.credentials_file": store.credentials_file
+        for name, store in stores.items()
+    }
     if config.database.url_file is not None:
         files["database.url_file"] = config.database.url_file
     elif _PASSWORD.match(config.database.url):
@@ -470,6 +581,12 @@ def warnings_of(path: Path, config: Config) -> list[str]:
         for name, site in config.sites.items()
         if site.rest is not None and _CLEAR.match(site.rest.url)
     ]
+    found += [
+        f"{store_key(name)}.insecure is true: whoever is in between can read and change the data of "
+        f"{store.endpoint_url or 'AWS'}; name its CA in {store_key(name)}.ca_file instead"
+        for name, store in stores.items()
+        if store.insecure
+    ]
     if {"url", "url_file"} <= config.database.model_fields_set:
         found.append(f"database.url in {path} is not used: database.url_file goes before it")
     if config.api.tls_key is not None:
@@ -478,6 +595,11 @@ def warnings_of(path: Path, config: Config) -> list[str]:
         found.append(
             f"api.tls_certificate and api.tls_key in {path} are not used: there is no api.listen"
         )
+    found += [
+        f"sites.{name}.grants_url {site.grants_url}: nothing of this daemon answers there, there is no api.listen"
+        for name, site in config.sites.items()
+        if site.grants_url is not None and config.api.listen is None
+    ]
     found += _of_ssh(path, config, files)
     for key, file in files.items():
         try:
@@ -544,6 +666,8 @@ def _known_keys(loc: list[Any]) -> list[str]:
     }
     if loc[:1] == ["sites"] and loc[2:] == ["ssh"]:
         model = SshSection
+    elif loc[:2] == ["s3", "stores"] and len(loc) == 3:
+        model = StoreSection
     elif loc:
         model = sections.get(str(loc[0]), Config)
     return list(model.model_fields)

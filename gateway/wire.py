@@ -275,6 +275,51 @@ class Image(ApprovedImage):
     statuses: list[ImageStatus] = Field(default_factory=list)
 
 
+class CachedImage(BaseModel):
+    """An image in the cache of a site: `jobs` that have not ended need it; `digest` is that for the site's platform."""
+
+    cluster: str
+    digest: str
+    names: list[str]
+    size: int
+    converted: datetime
+    last_used: datetime
+    jobs: int
+
+
+class ImageCache(BaseModel):
+    """The image cache of a site. `max_size` is null without a bound; `error` says why the rest is not known."""
+
+    cluster: str
+    size: int = 0
+    max_size: int | None = None
+    images: list[CachedImage] = Field(default_factory=list)
+    error: str | None = None
+
+
+class ImageCaches(BaseModel):
+    """GET /admin/cache."""
+
+    data: list[ImageCache]
+
+
+class CacheCheck(BaseModel):
+    """What came of reading an image in a cache whole: whether it is what was converted, and else what is the matter."""
+
+    cluster: str
+    digest: str
+    good: bool
+    detail: str | None = None
+
+
+class Pruned(BaseModel):
+    """What was removed from the cache of a site, and the bytes that are left in it."""
+
+    cluster: str
+    removed: list[CachedImage]
+    size: int
+
+
 class Images(BaseModel):
     """GET /images."""
 
@@ -342,12 +387,21 @@ class PartGrant(Grant):
     number: int
 
 
+class PartThere(BaseModel):
+    """A part that an earlier attempt has sent; its ETag is the MD5 of its bytes, unless the store encrypts."""
+
+    number: int
+    size: int
+    etag: str
+
+
 class Multipart(BaseModel):
-    """A multipart upload: the PUTs of its parts, and the POST of their list that completes it."""
+    """A multipart upload: the PUTs of its parts, and the POST of their list that completes it; `there` need not be sent again."""
 
     part_size: int
     parts: list[PartGrant]
     complete: Grant
+    there: list[PartThere] = Field(default_factory=list)
 
 
 class Upload(BaseModel):
@@ -488,8 +542,19 @@ class Attempt(BaseModel):
     ended: datetime
 
 
+class Progress(BaseModel):
+    """How far a transfer is: bytes, and bytes per second over the last seconds."""
+
+    bytes_done: int
+    bytes_total: int
+    bytes_per_second: int
+
+
 class Container(BaseModel):
-    """One container of a job; `times` maps a phase to its begin and end. `attempt` counts its runs, from 1."""
+    """One container of a job; `times` maps a phase to its begin and end. `attempt` counts its runs, from 1.
+
+    `progress` is there while inputs or outputs of some seconds are under way.
+    """
 
     index: int
     id: str
@@ -504,6 +569,7 @@ class Container(BaseModel):
     outputs: list[Output] = Field(default_factory=list)
     error: str | None = None
     reason: str | None = None
+    progress: Progress | None = None
     log_truncated: bool = False
     attempt: int = 1
     earlier: list[Attempt] = Field(default_factory=list)

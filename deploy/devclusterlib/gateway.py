@@ -60,7 +60,8 @@ def make_users(settings: Settings) -> None:
         path.mkdir(parents=True, exist_ok=True)
         shutil.chown(path, user, user)
         path.chmod(mode)
-    _secret(Path("/etc/cts/s3-credentials"), "ctsd", _keys("cts"))
+    keys = _keys("cts") + _keys("archive", "archive")
+    _secret(Path("/etc/cts/s3-credentials"), "ctsd", keys)
     _secret(Path("/etc/cts/docker/config.json"), "ctsd", registry.docker_config(settings))
     _let_in("ctsd", "ctsjob", settings.port("sshd"))
     aws = Path("/home/alice/.aws")
@@ -87,9 +88,9 @@ def _let_in(who: str, user: str, port: int) -> None:
     _secret(Path(f"/home/{user}/.ssh/authorized_keys"), user, key.with_suffix(".pub").read_text())
 
 
-def _keys(user: str) -> str:
+def _keys(user: str, profile: str = "default") -> str:
     key, secret = S3_KEYS[user]
-    return f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+    return f"[{profile}]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
 
 
 def _secret(path: Path, user: str, text: str) -> None:
@@ -129,6 +130,16 @@ endpoint_url = "{settings.s3_endpoint}"
 credentials_file = "/etc/cts/s3-credentials"
 log_bucket_prefix = "results/cts-logs"
 
+[s3.stores.archive]
+endpoint_url = "{settings.store_url}"
+credentials_file = "/etc/cts/s3-credentials"
+profile = "archive"
+addressing = "virtual"
+ca_file = "{certificates.STORE_CA}"
+part_size = "5 MiB"
+buckets = ["archive"]
+check_prefix = "archive/cts-check"
+
 [images]
 insecure_registries = ["{settings.registry}", "{settings.private_registry}"]
 docker_config_dir = "/etc/cts/docker"
@@ -156,8 +167,10 @@ nodes_per_container = 4
 work_dir = "/scratch/cts-packed"
 active = false
 inactive_reason = "it is for tests alone"
-notes = ["several containers of a job in each array task"]
+notes = ["several containers of a job in each array task, whose nodes ask the daemon over TLS"]
 containers_per_task = 3
+grants_url = "{settings.gateway_url}"
+grants_ca_file = "{certificates.CA}"
 max_array_size = 3
 {common}
 

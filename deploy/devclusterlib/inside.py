@@ -88,7 +88,8 @@ def _step(name: str, action: Callable[[], object]) -> object:
 def halt(settings: Settings) -> None:
     """End in order what keeps a state on disk, so that it is all there next time."""
     names = {part.name: part for part in all_parts(settings)}
-    for name in ("gateway", "slurmctld", "slurmdbd", "mariadb"):
+    stores = ("rgw", "ceph-osd", "ceph-mon") if settings.osd_store == "file" else ()
+    for name in ("gateway", "slurmctld", "slurmdbd", "mariadb", *stores):
         names[name].stop(patience=10)
 
 

@@ -119,6 +119,7 @@ def _env(settings: Settings, options: argparse.Namespace) -> int:
         "registry": settings.registry,
         "private_registry": settings.private_registry,
         "s3_endpoint": settings.s3_endpoint,
+        "store_url": settings.store_url,
         "slurmrestd": settings.slurmrestd_url,
         "ssh_port": settings.port("sshd"),
         "cgroup": settings.cgroup,

@@ -6,7 +6,7 @@ import argparse
 import signal
 
 from devclusterlib import cgroups
-from devclusterlib.settings import PORTS
+from devclusterlib.settings import OSD_STORES, PORTS
 
 _ABOUT = """\
 A whole HPC site on this machine, real parts only: Slurm with accounting, Apptainer, OCI registries,
@@ -84,6 +84,11 @@ def _up(up: argparse.ArgumentParser) -> None:
         "--cgroup",
         choices=("auto", *cgroups.FLAVOURS),
         help="how jobs are held to their limits (as last time; auto: what the machine has)",
+    )
+    up.add_argument(
+        "--osd-store",
+        choices=tuple(OSD_STORES),
+        help="where S3's objects are; those in a file outlive 'down' (as last time; memory)",
     )
     up.add_argument(
         "--mirror", help="Debian mirror for building the root file system (default: the client's)"

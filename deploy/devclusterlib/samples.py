@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from devclusterlib.parts import must, quiet
 from devclusterlib.settings import Settings
-from devclusterlib.storage import S3_KEYS
+from devclusterlib.storage import S3_KEYS, STORE_BUCKETS
 
 
 def sample_objects() -> dict[str, bytes]:
@@ -32,7 +32,8 @@ def load(settings: Settings) -> int:
     last = "private-data/secret.txt"  # written last: where it is, everything is
     if quiet(*_curl(settings, "other", last), "--head"):
         return 0
-    for user, bucket in (("cts", "sample-data"), ("cts", "results"), ("other", "private-data")):
+    own = (("cts", "sample-data"), ("cts", "results"), ("other", "private-data"))
+    for user, bucket in (*own, *(("archive", bucket) for bucket in STORE_BUCKETS)):
         must(*_curl(settings, user, bucket), "--request", "PUT")
     objects = sample_objects()
     with tempfile.TemporaryDirectory() as folder:
@@ -53,8 +54,12 @@ def load(settings: Settings) -> int:
         )
         secret = Path(folder) / "secret"
         secret.write_bytes(b"not for the gateway\n")
+        old = Path(folder) / "old"
+        old.write_bytes(b"kept since long ago\n")
+        for bucket in STORE_BUCKETS:
+            must(*_curl(settings, "archive", f"{bucket}/reads/old.txt"), "--upload-file", str(old))
         must(*_curl(settings, "other", last), "--upload-file", str(secret))
-    return len(objects) + 1
+    return len(objects) + len(STORE_BUCKETS) + 1
 
 
 def _curl(settings: Settings, user: str, path: str) -> list[str]:

@@ -16,6 +16,8 @@ COMMIT_FILE = "/run/devcluster/commit"
 NODES = 4
 FIRST_PORT = 17100
 PORTS = 60
+OSD_STORES = {"memory": 6 << 30, "file": 64 << 30}  # where objects are, and for how many bytes
+STORE_HOST = "s3.cts.test"  # with TLS; buckets stand before it
 
 _OFFSETS = {
     "slurmctld": 0,
@@ -29,6 +31,7 @@ _OFFSETS = {
     "gateway": 51,  # after those that the OSD may take
     "private-registry": 54,
     "slurmrestd": 55,
+    "s3-tls": 56,
 }
 
 
@@ -47,7 +50,8 @@ class Settings:
     slurm_prefix: str | None
     cgroup: str
     checkout: str = str(CHECKOUT)
-    osd_bytes: int = 6 << 30
+    osd_bytes: int = OSD_STORES["memory"]
+    osd_store: str = "memory"
 
     def port(self, part: str, number: int = 0) -> int:
         """Return the port of a part (of its `number`-th instance)."""
@@ -60,7 +64,7 @@ class Settings:
             self.port(part)
             for part in (
                 *("slurmctld", "slurmdbd", "sshd", "registry", "private-registry"),
-                *("rgw", "mon", "gateway", "slurmrestd"),
+                *("rgw", "s3-tls", "mon", "gateway", "slurmrestd"),
             )
         ]
         return sorted(single + [self.port("slurmd", number) for number in range(NODES)])
@@ -79,6 +83,11 @@ class Settings:
     def s3_endpoint(self) -> str:
         """URL of the S3 service."""
         return f"http://127.0.0.1:{self.port('rgw')}"
+
+    @property
+    def store_url(self) -> str:
+        """URL of the S3 service by TLS, under a name that the site alone knows."""
+        return f"https://{STORE_HOST}:{self.port('s3-tls')}"
 
     @property
     def slurmrestd_url(self) -> str:

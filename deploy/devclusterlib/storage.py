@@ -1,13 +1,14 @@
-"""Ceph's S3: a monitor, one OSD whose store is in memory, and RGW with its users.
+"""Ceph's S3: a monitor, one OSD whose store is in memory or in a file, and RGW with its users.
 
-An OSD that is stopped in order writes its store down; what is lost when it is killed, or with the site's
-last process, `up` makes anew: empty, with the sample data.
+An OSD in memory that is stopped in order writes its store down; what is lost when it is killed, or with the site's
+last process, `up` makes anew: empty, with the sample data. What is in a file stays.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import signal
 import time
@@ -15,16 +16,22 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from devclusterlib import certificates
 from devclusterlib.parts import RUN, Part, must, quiet
-from devclusterlib.settings import ClusterError, Settings
+from devclusterlib.settings import STORE_HOST, ClusterError, Settings
 
 CEPH = Path("/var/lib/devceph")
 CONF = ("--conf", str(CEPH / "ceph.conf"))
 S3_KEYS = {
     "cts": ("CTSACCESSKEY", "cts-secret-of-the-dev-cluster"),
     "alice": ("ALICEACCESSKEY", "alice-secret-of-the-dev-cluster"),
+    "archive": ("ARCHIVEACCESSKEY", "archive-secret-of-the-dev-cluster"),
     "other": ("OTHERACCESSKEY", "other-secret-of-the-dev-cluster"),
 }
+STORE_BUCKETS = (
+    "archive",
+    "depot",
+)  # the user archive's, who reaches them by TLS under their own names
 KMS_KEY = "testkey-1"
 _OSD_STARTED = CEPH / "osd.started"
 _OSD_SAVED = CEPH / "osd/collections"
@@ -63,7 +70,7 @@ def parts(settings: Settings) -> list[Part]:
             "rgw",
             ["radosgw", *CONF, "-n", "client.rgw", "-f"],
             lambda: quiet("curl", "-s", "-o", "/dev/null", settings.s3_endpoint),
-            _make_pools,
+            _prepare_rgw,
             seconds=300,
             after=_s3_users,
         ),
@@ -71,10 +78,13 @@ def parts(settings: Settings) -> list[Part]:
 
 
 def forget_lost(settings: Settings) -> None:
-    """Drop what is left of a store whose memory has gone, with the site's last run or a killed OSD."""
+    """Drop what is left of a store whose memory has gone, with the site's last run or a killed OSD, or that was made for other settings."""
     marker = RUN / "ceph"
     mon, osd, rgw = parts(settings)
-    if marker.exists() and (osd.pid() is not None or not _memory_is_lost()):
+    kept = settings.osd_store == "file" or (
+        marker.exists() and (osd.pid() is not None or not _memory_is_lost())
+    )
+    if kept and _is_configured(settings):
         return
     for part in (rgw, osd, mon):
         part.stop(signal.SIGKILL)  # there is nothing to save, and RGW would wait for its OSD
@@ -83,10 +93,21 @@ def forget_lost(settings: Settings) -> None:
 
 
 def _memory_is_lost() -> bool:
+    """Tell whether an OSD has run and not written its memory down since; one with a file writes no `_OSD_SAVED`."""
     try:
         return _OSD_STARTED.stat().st_mtime_ns > _OSD_SAVED.stat().st_mtime_ns
     except FileNotFoundError:
         return False
+
+
+def _is_configured(settings: Settings) -> bool:
+    """Tell whether Ceph has the configuration that it would be given now."""
+    try:
+        text = (CEPH / "ceph.conf").read_text()
+    except FileNotFoundError:
+        return False
+    cluster = re.search(r"^fsid = (\S+)$", text, re.MULTILINE)
+    return cluster is not None and text == _configuration(settings, uuid.UUID(cluster[1]))
 
 
 def _configuration(settings: Settings, cluster: uuid.UUID) -> str:
@@ -111,8 +132,7 @@ admin_socket = {CEPH}/run/$name.asok
 log_file =
 mon_data = {CEPH}/mon
 osd_data = {CEPH}/osd
-osd_objectstore = memstore
-memstore_device_bytes = {settings.osd_bytes}
+{_objectstore(settings)}
 osd_pool_default_pg_num = 4
 osd_pool_default_pgp_num = 4
 osd_pool_default_pg_autoscale_mode = off
@@ -120,17 +140,35 @@ mon_max_pg_per_osd = 5000
 osd_max_pg_per_osd_hard_ratio = 10
 mon_data_avail_warn = 1
 mon_data_avail_crit = 1
-osd_fast_shutdown = false
 [mon]
 paxos_propose_interval = 0.05
 [client.rgw]
-rgw_frontends = beast endpoint=127.0.0.1:{settings.port("rgw")}
+rgw_frontends = beast endpoint=127.0.0.1:{settings.port("rgw")} ssl_endpoint=127.0.0.1:{settings.port("s3-tls")} ssl_certificate={certificates.STORE_CERTIFICATE} ssl_private_key={certificates.STORE_KEY}
+rgw_dns_name = {STORE_HOST}
 rgw_data = {CEPH}/rgw
 # Encrypted objects without TLS and without a key server, so that tests can make them.
 rgw_crypt_require_ssl = false
 rgw_crypt_s3_kms_backend = testing
 rgw_crypt_s3_kms_encryption_keys = {KMS_KEY}={kms}
 """
+
+
+def _objectstore(settings: Settings) -> str:
+    if settings.osd_store == "memory":
+        return f"""\
+osd_objectstore = memstore
+memstore_device_bytes = {settings.osd_bytes}
+osd_fast_shutdown = false"""
+    # The file has holes: it takes as much of the disk as was ever in it. The large objects of tests compress well; Debian's plugin
+    # for lz4 cannot be loaded without a library that it has not.
+    return f"""\
+osd_objectstore = bluestore
+bluestore_block_size = {settings.osd_bytes}
+bluestore_compression_mode = force
+bluestore_compression_algorithm = snappy
+bluestore_compression_min_blob_size = 65536
+bluestore_cache_autotune = false
+bluestore_cache_size = {256 << 20}"""
 
 
 def _prepare_mon(settings: Settings) -> None:
@@ -164,6 +202,15 @@ def _make_osd() -> None:
     must("ceph-osd", *CONF, "-i", "0", "--mkfs", "--osd-uuid", name.read_text(), *_AS_ROOT)
 
 
+def _prepare_rgw() -> None:
+    _make_pools()
+    names = [STORE_HOST, *(f"{bucket}.{STORE_HOST}" for bucket in STORE_BUCKETS)]
+    line, hosts = f"127.0.0.1\t{' '.join(names)}\n", Path("/etc/hosts")
+    if line not in hosts.read_text():
+        with hosts.open("a") as file:
+            file.write(line)
+
+
 def _make_pools() -> None:
     """Make RGW's pools in one go; by itself it makes one after the other, waiting for each."""
     made = CEPH / "pools.made"
@@ -195,7 +242,9 @@ def _s3_users() -> None:
         return
     known = json.loads(must("radosgw-admin", *CONF, "user", "list"))
     with ThreadPoolExecutor() as pool:
-        list(pool.map(_s3_user, [user for user in ("cts", "other") if user not in known]))
+        list(
+            pool.map(_s3_user, [user for user in ("cts", "other", "archive") if user not in known])
+        )
     if S3_KEYS["alice"][0] not in must("radosgw-admin", *CONF, "user", "info", "--uid=cts"):
         _radosgw_admin("alice", "key", "create", "--uid=cts")
     made.touch()

@@ -11,6 +11,7 @@ from devclusterlib import cgroups, checks, namespace, rootfs, site
 from devclusterlib.settings import (
     CHECKOUT,
     COMMIT_FILE,
+    OSD_STORES,
     ClusterError,
     Settings,
     base_port,
@@ -22,6 +23,7 @@ def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | Non
     """Bring the cluster up; return 0 when every part is."""
     begin = time.monotonic()
     print(f"dev cluster {name!r}, cache {cache}", flush=True)
+    store = osd_store(options.osd_store, kept)
     settings = Settings(
         name,
         str(cache),
@@ -29,6 +31,8 @@ def up(options: argparse.Namespace, name: str, cache: Path, kept: Settings | Non
         base_port(options.base_port, kept),
         slurm_prefix(options.slurm_prefix, kept, rootfs.place(cache)),
         _cgroup(options.cgroup, kept),
+        osd_bytes=OSD_STORES[store],
+        osd_store=store,
     )
     checks.tools()
     checks.fuse()
@@ -99,6 +103,11 @@ def slurm_prefix(option: str | None, kept: Settings | None, base: Path) -> str |
             f"--slurm-prefix {prefix}: the site has files of its own there; install Slurm under a directory of its own"
         )
     return str(prefix)
+
+
+def osd_store(option: str | None, kept: Settings | None) -> str:
+    """Where S3's objects are: the option, as last time, or memory."""
+    return option or (kept.osd_store if kept is not None else "memory")
 
 
 def _cgroup(option: str | None, kept: Settings | None) -> str:

@@ -23,7 +23,7 @@ from .files import (
     read_submission,
 )
 from .mailbox import Mailbox, Stop, Stopped
-from .place import Place, Slurm, read_slurm
+from .place import Place, Slurm, is_full, read_slurm
 from .report import Report
 from .srun import Steps
 
@@ -212,6 +212,11 @@ def _outcome_of(phase: str, code: int, place: Place, stop: Stop, rank: int) -> S
         return StepResult(
             "agent-failed",
             error=f"srun could not start {phase} (exit code {code}; see the job's log)",
+        )
+    if is_full(place.base):
+        return StepResult(
+            _FAILURE[phase],
+            error=f"{phase} ended without a result (exit code {code}): the disk of the job's directory is full",
         )
     if phase == "run" and code in (137, 1, 0):
         return StepResult(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from typing import Callable, Dict, Iterator, Sequence
+from typing import Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 
+from .crc import Crc
 from .mailbox import Stop
 from .s3http import Line, Refused, Transient, error_code, persist, raise_for
 
@@ -12,32 +14,61 @@ _XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 _ETAG = re.compile(rb"<ETag>([^<]{0,128})</ETag>")
 
 
-def part_list(parts: Sequence[bytes]) -> bytes:
-    """Return the XML list of parts, of their MD5s in order (S3, CompleteMultipartUpload)."""
+class Expected(NamedTuple):
+    """What the object must be: its ETag, and, where it is known, its CRC of that kind as S3 writes it."""
+
+    etag: str
+    crc: Crc
+    value: Optional[str]
+
+
+def part_list(etags: Sequence[str]) -> bytes:
+    """Return the XML list of parts, of their ETags in order (S3, CompleteMultipartUpload)."""
     rows = "".join(
-        f'<Part><PartNumber>{n}</PartNumber><ETag>"{md5.hex()}"</ETag></Part>'
-        for n, md5 in enumerate(parts, 1)
+        f'<Part><PartNumber>{n}</PartNumber><ETag>"{etag}"</ETag></Part>'
+        for n, etag in enumerate(etags, 1)
     )
     return f'<CompleteMultipartUpload xmlns="{_XMLNS}">{rows}</CompleteMultipartUpload>'.encode()
+
+
+def etag_of(etags: Sequence[str]) -> str:
+    """Return the ETag of the object that these parts make: the MD5 of their MD5s and `-N`.
+
+    Raises
+    ------
+    Refused
+        When one is no MD5.
+    """
+    try:
+        md5s = b"".join(bytes.fromhex(etag) for etag in etags)
+    except ValueError:
+        raise Refused("S3 gives parts ETags that are no MD5s") from None
+    return f"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-{len(etags)}"
+
+
+def _crc_in(answer: bytes, crc: Crc) -> Optional[str]:
+    name = f"Checksum{crc.name}".encode()
+    found = re.search(b"<" + name + rb">([A-Za-z0-9+/=]{1,32})</" + name + b">", answer)
+    return None if found is None else found.group(1).decode()
 
 
 def complete(
     line: Line,
     url: str,
     headers: Dict[str, str],
-    parts: Sequence[bytes],
-    expected: str,
+    etags: Sequence[str],
+    expected: Expected,
     stop: Stop,
     what: str,
 ) -> None:
-    """Put the parts together; the object's ETag must be the expected one.
+    """Put the parts together; the object must be the expected one, as far as S3 tells.
 
     Raises
     ------
     Denied, Refused, Transient
         As `gateway.agent.s3http` sorts them.
     """
-    document = part_list(parts)
+    document = part_list(etags)
     body: Callable[[], Iterator[bytes]] = lambda: iter((document,))  # noqa: E731
     unclear = False
 
@@ -56,8 +87,13 @@ def complete(
             if found is None:
                 unclear = True
                 raise Transient("S3 completed an upload without an ETag")
-            if etag != expected:
-                raise Refused(f"S3 has the ETag {etag[:64]!r} where {expected!r} is right")
+            if etag != expected.etag:
+                raise Refused(f"S3 has the ETag {etag[:64]!r} where {expected.etag!r} is right")
+            told = _crc_in(answer, expected.crc)
+            if None not in (told, expected.value) and told != expected.value:
+                raise Refused(
+                    f"S3 has the {expected.crc.name} {told!r} where {expected.value!r} is right"
+                )
             return
         if unclear and error_code(answer) == "NoSuchUpload":
             return  # an earlier attempt whose answer was lost did it; the daemon looks at the object

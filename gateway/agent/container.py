@@ -24,6 +24,9 @@ _NOT_EMPTY = frozenset({"PATH", "PS1"})
 _NO_WORKDIR = re.compile(
     r"FATAL:\s+(?:\S+: )*failed to set working directory: chdir .*: no such file or directory"
 )
+_NO_IMAGE = re.compile(
+    r"FATAL:\s+(?:\S.*: )?could not open image \S.*: no such file or directory", re.DOTALL
+)
 _HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -84,6 +87,11 @@ def refusal(name: str, value: str) -> Optional[str]:
 def lacks_workdir(status: int, tail: str) -> bool:
     """Tell from the end whether a container did not start because the image lacks its WORKDIR."""
     return status == 255 and _NO_WORKDIR.fullmatch(tail.strip()) is not None
+
+
+def lacks_image(status: int, tail: str) -> bool:
+    """Tell from the end whether a container did not start because its image was not there any more."""
+    return status == 255 and _NO_IMAGE.fullmatch(tail.strip()) is not None
 
 
 def command(

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 from functools import lru_cache
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple, Union
 
-_POLYNOMIAL = 0x9A6C9329AC4BC9B5  # reflected
+Data = Union[bytes, memoryview]
+POLYNOMIAL = 0x9A6C9329AC4BC9B5  # reflected
 _ALL = 0xFFFFFFFFFFFFFFFF
 _WORDS = sys.byteorder == "little"
 
 
 @lru_cache(maxsize=1)
-def native() -> Optional[Callable[[bytes, int], int]]:
+def native() -> Optional[Callable[[Data, int], int]]:
     """Return awscrt's function, or None where awscrt is not installed."""
     try:
         from awscrt.checksums import crc64nvme  # noqa: PLC0415 - slow to import, seldom there
     except ImportError:
         return None
-    function: Callable[[bytes, int], int] = crc64nvme
+    function: Callable[[Data, int], int] = crc64nvme
     return function
 
 
@@ -29,7 +29,7 @@ def _bytes_table() -> List[int]:
     for value in range(256):
         crc = value
         for _ in range(8):
-            crc = (crc >> 1) ^ (_POLYNOMIAL if crc & 1 else 0)
+            crc = (crc >> 1) ^ (POLYNOMIAL if crc & 1 else 0)
         table.append(crc)
     return table
 
@@ -49,7 +49,7 @@ def _word_tables() -> Tuple[List[int], ...]:
     return tuple(reversed(tables))
 
 
-def portable(data: bytes, previous: int = 0) -> int:
+def portable(data: Data, previous: int = 0) -> int:
     """Return the CRC of data that follows data with the CRC `previous`."""
     crc = previous ^ _ALL
     table = _bytes_table()
@@ -67,12 +67,7 @@ def portable(data: bytes, previous: int = 0) -> int:
     return crc ^ _ALL
 
 
-def crc64nvme(data: bytes, previous: int = 0) -> int:
+def crc64nvme(data: Data, previous: int = 0) -> int:
     """Return the CRC by the fastest way this node has."""
     function = native()
     return portable(data, previous) if function is None else function(data, previous)
-
-
-def encode(crc: int) -> str:
-    """Return a CRC as S3 writes it: base64 of eight big-endian bytes."""
-    return base64.b64encode(crc.to_bytes(8, "big")).decode()

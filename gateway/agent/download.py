@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import http.client
 import os
+import sys
+import threading
 from pathlib import Path
-from typing import Callable, Dict, Optional, Protocol, Sequence, Tuple
+from typing import Callable, Dict, Iterator, Optional, Protocol, Sequence, Tuple
 
 from .files import Input, Storage
 from .grants import Grants
@@ -14,6 +16,7 @@ from .hashing import Digest, checkable, digest_for, mismatch
 from .mailbox import Asker, NoAnswer, Stop
 from .pool import Pool
 from .ranges import RANGE, Ranged, Shrank
+from .room import reserve
 from .s3http import (
     CHUNK,
     Changed,
@@ -26,6 +29,7 @@ from .s3http import (
     describe,
     persist,
     raise_for,
+    receive,
 )  # fmt: skip
 
 BATCH = 500
@@ -83,9 +87,10 @@ class Downloader:
         self._stop = stop
         self._progress = progress
         self._policy = policy or Policy()
-        self._line = Line(storage.ca_file, insecure=storage.insecure, policy=self._policy)
+        self._line = Line(storage.trusts, policy=self._policy)
         self._grants = Grants(mailbox, stop)
         self._pool = Pool(WORKERS, stop.check)
+        self._local = threading.local()
         self._aborted = False
 
     def fetch(self, inputs: Sequence[Input]) -> None:
@@ -113,7 +118,7 @@ class Downloader:
         try:
             for start in range(0, len(inputs), BATCH):
                 batch = inputs[start : start + BATCH]
-                self._pool.settle(BATCH // 2)
+                self._pool.settle(BATCH)  # the next are granted while these are fetched
                 self._grants.ask([item.id for item in batch])
                 for item in batch:
                     self._begin(item, 1)
@@ -132,7 +137,7 @@ class Downloader:
             return
         target = self._place.partial / str(item.id)
         with target.open("wb") as file:
-            file.truncate(item.size)
+            reserve(file.fileno(), item.size)
         big = Ranged(item, target, self._range_size)
         for number in range(len(big.ranges)):
             self._pool.submit(lambda number=number: self._piece(big, number, round_))  # type: ignore[misc]
@@ -141,6 +146,7 @@ class Downloader:
         target = self._place.partial / str(item.id)
         digest = digest_for(item)
         with target.open("wb", buffering=0) as file:
+            reserve(file.fileno(), item.size)
             self._transfer(item, 0, item.size, file.fileno(), digest)
         self._finish(item, target, digest, round_)
 
@@ -148,11 +154,16 @@ class Downloader:
         begin, end = big.ranges[number]
         handle = os.open(big.target, os.O_WRONLY)
         try:
-            self._transfer(big.item, begin, end, handle, None)
+            self._transfer(big.item, begin, end, handle, big.digest_of(number))
+            if big.syncing.acquire(blocking=False):  # one at a time, while others fetch
+                try:
+                    os.fsync(handle)
+                finally:
+                    big.syncing.release()
         finally:
             os.close(handle)
         if big.arrived(number):
-            self._finish(big.item, big.target, big.digest, round_)
+            self._finish(big.item, big.target, big.digest(), round_)
 
     def _finish(self, item: Input, target: Path, digest: Digest, round_: int) -> None:
         wrong = mismatch(item, digest)
@@ -204,6 +215,11 @@ class Downloader:
                     raise StageInError(
                         f"{self._noun} {item.path!r} may not be read: {exc}"
                     ) from None
+                print(
+                    f"{self._noun} {item.path!r}: its URL has expired; a new one is asked for",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 url, headers = self._grants.renew(item.id, url)
             except Changed:
                 raise StageInError(f"{self._noun} {item.path!r} changed since submission") from None
@@ -238,36 +254,57 @@ class Downloader:
         if response.status != (206 if partial else 200) or length != str(end - at):
             self._line.drop(response, url)
             raise Transient(f"an answer of {length} bytes where {end - at} were asked for")
-        pace = Pace(self._policy)
         try:
-            while at < end:
-                data = response.read1(min(CHUNK, end - at))
-                if not data:
-                    break
-                _write_all(handle, data, at)
-                if digest is not None:
-                    digest.update(data)
-                at += len(data)
-                self._progress(len(data))
-                pace.add(len(data))
-                self._stop.check()
-                if self._aborted:
-                    raise StageInError("given up")
+            for count in self._bytes(response, at, end, handle, digest):
+                at += count
         except (OSError, http.client.HTTPException, Transient) as exc:
             self._line.drop(response, url)
             if isinstance(exc, OSError) and exc.errno in _DISK:
                 raise StageInError(f"the {self._noun}s cannot be written: {exc.strerror}") from exc
-            said = describe(exc) if not isinstance(exc, Transient) else str(exc)
             if at == span[0]:
-                raise Transient(said) from None
+                raise Transient(str(exc) if isinstance(exc, Transient) else describe(exc)) from None
         else:
-            # Not read1: before Python 3.11.8 that leaves the connection in use at the end.
-            if at < end or response.read(1):
+            if at < end:
                 self._line.drop(response, url)
+            else:
+                response.close()
         return at
 
+    def _bytes(
+        self,
+        response: http.client.HTTPResponse,
+        at: int,
+        end: int,
+        handle: int,
+        digest: Optional[Digest],
+    ) -> Iterator[int]:
+        """Write and hash the bytes of an answer; yields how many there are more."""
+        pace = Pace(self._policy)
+        buffer = self._buffer()
+        while at < end:
+            count = receive(response, buffer[: end - at])
+            if not count:
+                return
+            _write_all(handle, buffer[:count], at)
+            if digest is not None:
+                digest.update(buffer[:count])
+            at += count
+            yield count
+            self._progress(count)
+            pace.add(count)
+            self._stop.check()
+            if self._aborted:
+                raise StageInError("given up")
 
-def _write_all(handle: int, data: bytes, at: int) -> None:
+    def _buffer(self) -> memoryview:
+        """Return what this thread receives into, the same each time."""
+        buffer: Optional[memoryview] = getattr(self._local, "buffer", None)
+        if buffer is None:
+            buffer = self._local.buffer = memoryview(bytearray(CHUNK))
+        return buffer
+
+
+def _write_all(handle: int, data: memoryview, at: int) -> None:
     while data:
         count = os.pwrite(handle, data, at)
         data, at = data[count:], at + count

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Tuple
 
 Clock = Callable[[], float]
+Say = Callable[[str], None]
 _QUERY = re.compile(r"\?[^\s'\"<>]*")
 
 
@@ -126,18 +127,23 @@ class Fields:
         return [Fields(v, f"{self._where}: {name}") for v in self._get(name, (list,))]
 
 
-def read_fields(path: Path) -> Fields:
-    """Read a JSON object.
+def parse_fields(text: bytes, where: str) -> Fields:
+    """Read a JSON object; `where` is what errors call it.
 
     Raises
     ------
     ContractError
-        When the file is not JSON or not an object.
+        When it is not JSON or not an object.
     """
     try:
-        return Fields(json.loads(path.read_text(encoding="utf-8")), path.name)
+        return Fields(json.loads(text), where)
     except ValueError as exc:
-        raise ContractError(f"{path.name} is not JSON") from exc
+        raise ContractError(f"{where} is not JSON") from exc
+
+
+def read_fields(path: Path) -> Fields:
+    """Read a file that holds a JSON object; raises as `parse_fields`."""
+    return parse_fields(path.read_bytes(), path.name)
 
 
 class Image(NamedTuple):
@@ -177,20 +183,34 @@ def _generated(fields: Fields) -> Tuple[Generated, ...]:
     return tuple(Generated(g.text("path"), g.text("text")) for g in fields.each("generated"))
 
 
+class Trust(NamedTuple):
+    """What is trusted of a host (with its port, unless that is 443) and of the names below it; "" is any.
+
+    `ca_file`: certificates in place of the system's.
+    """
+
+    host: str
+    ca_file: Optional[str] = None
+    insecure: bool = False
+
+
 class Storage(Protocol):
-    """How the object store is reached: part of what a job is told. `part_size` in bytes."""
+    """How object stores are reached: part of what a job is told. `part_size` in bytes."""
 
     @property
     def part_size(self) -> int:
         """Larger outputs are uploaded in parts of this size."""
 
     @property
-    def ca_file(self) -> Optional[str]:
-        """Certificates to trust in place of the system's."""
+    def trusts(self) -> Tuple[Trust, ...]:
+        """What certificates are trusted, by host."""
 
-    @property
-    def insecure(self) -> bool:
-        """Whether certificates are not checked."""
+
+class Road(NamedTuple):
+    """Where the daemon answers over TLS, and the certificates to trust in place of the system's."""
+
+    url: str
+    ca_file: Optional[str]
 
 
 class Job(NamedTuple):
@@ -216,9 +236,8 @@ class Job(NamedTuple):
     grace_seconds: int
     scratch: Optional[str]
     max_log_size: int
-    ca_file: Optional[str]
-    insecure: bool
     part_size: int
+    trusts: Tuple[Trust, ...]
     srun: str
     refdata: Tuple[Tuple[str, str], ...]
     generated: Tuple[Generated, ...]
@@ -226,6 +245,7 @@ class Job(NamedTuple):
     gpus: int = 0
     nodes: int = 1
     submission: int = 0
+    grants: Optional[Road] = None
 
     def __repr__(self) -> str:
         return f"Job({self.job_id})"
@@ -271,9 +291,11 @@ def read_job(path: Path, submission: int = 0) -> Job:
         grace_seconds=f.whole("grace_seconds"),
         scratch=f.text_or_none("scratch"),
         max_log_size=f.whole("max_log_size"),
-        ca_file=s3.text_or_none("ca_file"),
-        insecure=s3.flag("insecure"),
         part_size=s3.whole("part_size"),
+        trusts=tuple(
+            Trust(t.text("host"), t.text_or_none("ca_file"), t.flag("insecure"))
+            for t in s3.each("stores")
+        ),
         srun=f.text_or_none("srun") or "srun",
         refdata=tuple((r.text("path"), r.text("mount_point")) for r in f.each("refdata")),
         generated=_generated(f),
@@ -281,7 +303,12 @@ def read_job(path: Path, submission: int = 0) -> Job:
         gpus=f.whole_or_none("gpus") or 0,
         nodes=f.whole_or_none("nodes") or 1,
         submission=submission,
+        grants=_road(f.inner_or_none("grants")),
     )
+
+
+def _road(fields: Optional[Fields]) -> Optional[Road]:
+    return None if fields is None else Road(fields.text("url"), fields.text_or_none("ca_file"))
 
 
 def _staging(fields: Optional[Fields]) -> Optional[Staging]:
@@ -327,7 +354,10 @@ def read_submission(path: Path) -> Submission:
 
 
 class Input(NamedTuple):
-    """An object to fetch; `path` is relative to the input directory, `etag` without quotes."""
+    """An object to fetch; `path` is relative to the input directory, `etag` without quotes.
+
+    A `crc64nvme` must be that of the bytes; `stored_crc64nvme` is what the store keeps, and proves them as the ETag does.
+    """
 
     id: int
     path: str
@@ -335,6 +365,7 @@ class Input(NamedTuple):
     etag: str
     part_sizes: Optional[Tuple[int, ...]]
     crc64nvme: Optional[str]
+    stored_crc64nvme: Optional[str] = None
 
 
 class Container(NamedTuple):
@@ -358,6 +389,7 @@ def read_container(path: Path) -> Container:
             i.text("etag"),
             i.wholes("part_sizes"),
             i.text_or_none("crc64nvme"),
+            i.text_or_none("stored_crc64nvme"),
         )
         for i in f.each("inputs")
     )
@@ -366,13 +398,13 @@ def read_container(path: Path) -> Container:
 
 
 class Output(NamedTuple):
-    """An object that was uploaded; `md5` in hex, `crc64nvme` in base64."""
+    """An object that was uploaded, with its ETag in S3 and the CRC, base64, that the node computed."""
 
     path: str
     size: int
     etag: str
-    md5: str
-    crc64nvme: Optional[str]
+    crc64nvme: Optional[str] = None
+    crc32: Optional[str] = None
 
 
 class StepResult(NamedTuple):
@@ -387,6 +419,7 @@ class StepResult(NamedTuple):
     outputs: Tuple[Output, ...] = ()
     log_truncated: bool = False
     memory_ran_out: bool = False
+    disk_full: bool = False
 
     def write(self, path: Path) -> None:
         """Write this as a step file."""
@@ -409,11 +442,12 @@ def read_step(path: Path) -> StepResult:
                 o.text("path"),
                 o.whole("size"),
                 o.text("etag"),
-                o.text("md5"),
                 o.text_or_none("crc64nvme"),
+                o.text_or_none("crc32"),
             )
             for o in f.each("outputs")
         ),
         log_truncated=f.flag("log_truncated"),
         memory_ran_out=f.flag("memory_ran_out"),
+        disk_full=f.flag("disk_full"),
     )

@@ -36,7 +36,7 @@ class Grants:
             When an end was asked for.
         """
         answer = self._mailbox.ask("stage-in", self._stop, inputs=ids)
-        until = _until(answer)
+        until = usable_until(answer)
         with self._lock:
             for entry in answer.each("inputs"):
                 self._urls[entry.whole("id")] = (entry.text("url"), entry.pairs("headers"), until)
@@ -69,7 +69,8 @@ class Grants:
             self._done.add(id_)
 
 
-def _until(answer: Fields) -> float:
+def usable_until(answer: Fields) -> float:
+    """Return until when, on this process's monotonic clock, the URLs of an answer are begun with."""
     # A node whose clock is off must not ask without end: then only a 403 tells.
     left = answer.number("expires") - time.time()
     return time.monotonic() + left - _EARLY_SECONDS if left > 2 * _EARLY_SECONDS else math.inf

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Callable, Dict, Optional
 
-from .container import host_environment
-from .files import Job, redact
+from .files import Job, Say
+from .image_build import ImageError, build
+from .image_note import Found, look, settle, sha256, write_note
 from .mailbox import Mailbox, NoAnswer, Stop
 from .place import remove_tree
-from .processes import kill_session
 
-Say = Callable[[str], None]
+if TYPE_CHECKING:
+    from .image_lease import Leases
+
 Login = Callable[[], Dict[str, str]]
-_POLL = 0.3
-_ATTEMPTS = 3
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-# What a registry or the net says of trouble that may pass.
-_AGAIN = re.compile(
-    r"timeout|timed out|connection re|unexpected eof|temporary failure|toomanyrequests|"
-    r"too many requests|\b(429|50[0234])\b|internal server error|unavailable|no such host",
-    re.IGNORECASE,
-)
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-class ImageError(Exception):
-    """The image cannot be had; the text is one sentence for the user."""
 
 
 def sif_path(job: Job) -> Path:
@@ -75,12 +62,19 @@ def login(mailbox: Mailbox, stop: Stop) -> Dict[str, str]:
     }
 
 
-def ensure(job: Job, private: Path, stop: Stop, say: Say, ask: Login = dict) -> bool:
-    """Have the image in the cache; return whether it was there already.
+def ensure(
+    job: Job,
+    private: Path,
+    stop: Stop,
+    say: Say,
+    ask: Login = dict,
+    leases: Optional[Leases] = None,
+) -> bool:
+    """Have the image in the cache, as it was converted; return whether it was there already.
 
     `private` is a directory for apptainer's own files, removed after a conversion; `stop` ends the
-    wait for the lock and the conversion; `say` takes log lines. `ask` is called for a login when the
-    image must be fetched and its registry has one.
+    wait for the lease and the conversion; `say` takes log lines. `ask` is called for a login when the
+    image must be fetched and its registry has one. `leases` are those of the image, where they are not as usual.
 
     Raises
     ------
@@ -90,154 +84,83 @@ def ensure(job: Job, private: Path, stop: Stop, say: Say, ask: Login = dict) -> 
         When an end was asked for.
     """
     sif = sif_path(job)
-    lock = -1
     try:
-        if _touch(sif):
+        if look(sif) is Found.GOOD:
             return True
+        if leases is None:
+            from .image_lease import Leases  # noqa: PLC0415 - of use once
+
+            leases = Leases(sif)
         job.image_cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(f"{sif}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        locked = _lock(lock, sif, stop, say)
-        # Whoever held the lock may have made it; a listing tells, over NFS, too.
-        if sif.name in {entry.name for entry in job.image_cache.iterdir()} and _touch(sif):
-            return True
-        if locked:
-            for left in job.image_cache.glob(f".{sif.name}.tmp-*"):
-                left.unlink(missing_ok=True)  # of a holder of the lock that died
-        _convert(job, sif, private, stop, say, ask)
+        return _have(job, sif, private, stop, say, ask, leases)
     except OSError as exc:
         raise ImageError(f"the image cache {job.image_cache}: {exc.strerror}") from exc
-    finally:
-        if lock >= 0:
-            os.close(lock)
-    return False
 
 
-def _touch(sif: Path) -> bool:
-    # The times are seen by whoever removes what was not used for longest.
-    try:
-        if sif.stat().st_size == 0:
-            return False
-        os.utime(sif)
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        return sif.is_file()  # a cache that others fill
-    return True
+def _have(
+    job: Job, sif: Path, private: Path, stop: Stop, say: Say, ask: Login, leases: Leases
+) -> bool:
+    """Have the image, by a lease on it or by whoever has that; return as `ensure`."""
+    from .image_failed import Failures, Told  # noqa: PLC0415 - of use once
 
+    failures = Failures(sif, job.job_id, say)
 
-def _lock(lock: int, sif: Path, stop: Stop, say: Say) -> bool:
-    # A lock of the kernel (fcntl(2)) falls with its holder, also when that dies.
+    def done() -> bool:
+        found = look(sif) is Found.GOOD
+        if not found:
+            failures.check()
+        return found
+
     while True:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lease = leases.take(done, stop, say)
+        if lease is None:
             return True
-        except (BlockingIOError, PermissionError):
-            if sif.exists():
+        try:
+            failures.check()  # one may have come in just before the lease was free
+            if settle(sif, job.image.reference, stop, say) is Found.GOOD:
+                return True
+            if _convert(job, sif, private, stop, say, ask):
+                failures.forget()
                 return False
-            stop.pause(_POLL)
-        except OSError as exc:
-            # Converted twice perhaps, but never seen half.
-            say(f"no lock on the image cache ({exc.strerror}); going on without")
-            return False
+        except (ImageError, OSError) as exc:
+            # Who was taken for dead, and was not, may have lost the file that it made to who came after it.
+            if not lease.lost:
+                if isinstance(exc, ImageError) and not isinstance(exc, Told):
+                    failures.note(exc)
+                raise
+            say("image: somebody else has taken the conversion over")
+        finally:
+            lease.release()
 
 
-def _convert(job: Job, sif: Path, private: Path, stop: Stop, say: Say, ask: Login) -> None:
+def _convert(job: Job, sif: Path, private: Path, stop: Stop, say: Say, ask: Login) -> bool:
+    """Make the image; tell whether it is ours that is in the cache now."""
     temporary = sif.with_name(f".{sif.name}.tmp-{os.uname().nodename}-{os.getpid()}")
     begin = time.monotonic()
     try:
         remove_tree(private)
         private.mkdir(mode=0o700)
-        _build(job, temporary, private, stop, say, ask() if job.image.login else {})
+        build(job, temporary, private, stop, say, ask() if job.image.login else {})
+        digest = sha256(temporary, stop)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o400)
-        temporary.replace(sif)
+        if not _publish(temporary, sif):
+            return False
+        write_note(sif, job.image.reference, digest)
     finally:
         temporary.unlink(missing_ok=True)
         remove_tree(private)
     say(f"image {job.image.digest} converted in {time.monotonic() - begin:.1f} s")
+    return True
 
 
-def _build(
-    job: Job, target: Path, private: Path, stop: Stop, say: Say, secret: Dict[str, str]
-) -> None:
-    careful = True
-    attempt = 1
-    while True:
-        text = _apptainer(arguments(job, target, careful=careful), job, private, stop, secret)
-        if text is None and target.is_file() and target.stat().st_size > 0:
-            return
-        text = text or "apptainer made no file"
-        if careful and "mksquashfs-args" in text:
-            careful = False  # Apptainer before 1.4 has no such option
-            continue
-        reason = _sentence(text)
-        if attempt == _ATTEMPTS or not _AGAIN.search(text):
-            raise ImageError(
-                f"the image {job.image.reference} could not be fetched or converted: {reason}"
-            )
-        say(f"image: {reason}; attempt {attempt + 1}")
-        stop.pause(2.0 * attempt)
-        attempt += 1
-
-
-def arguments(job: Job, target: Path, *, careful: bool) -> List[str]:
-    """Return the command that makes a SIF file of the image.
-
-    `build` does what `pull` does and takes arguments for mksquashfs, which else uses a quarter of
-    the node's memory, not of the job's, and is killed for it in a small job. Level 1 of gzip takes
-    half the time of the default 9 for 2 % more space.
-    """
-    words = [job.apptainer, "build", "--disable-cache", "--force"]
-    if careful:
-        megabytes = max(32, min(1024, (job.run_memory_mb or 128) // 3))
-        level = "-comp gzip -Xcompression-level 1"
-        words.append(f"--mksquashfs-args=-mem {megabytes}M -processors {job.cpus} {level}")
-    if job.no_https:
-        words.append("--no-https")
-    return [*words, str(target), f"docker://{job.image.reference}"]
-
-
-def _apptainer(
-    argv: List[str], job: Job, private: Path, stop: Stop, secret: Dict[str, str]
-) -> Optional[str]:
-    """Run the conversion; None when it worked, else what it said."""
-    with (private / "log").open("w+b") as output:
-        try:
-            child = subprocess.Popen(
-                argv,
-                env={**host_environment(job, private), "GOMEMLIMIT": "96MiB", **secret},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=private,
-                start_new_session=True,
-            )
-        except OSError as exc:
-            raise ImageError(f"{job.apptainer} cannot be started: {exc.strerror}") from exc
-        try:
-            pause = 0.01
-            while child.poll() is None:
-                stop.pause(pause)
-                pause = min(0.1, pause * 1.5)
-        finally:
-            if child.poll() is None:
-                kill_session(child.pid)
-                child.wait()
-        if child.returncode == 0:
-            return None
-        output.seek(max(0, output.seek(0, os.SEEK_END) - 4096))
-        text = output.read().decode("utf-8", "replace")
-        password = secret.get("APPTAINER_DOCKER_PASSWORD")
-        if password:
-            text = text.replace(password, "…")
-        return redact(text.strip() or f"apptainer ended with status {child.returncode}")
-
-
-def _sentence(text: str) -> str:
-    lines = [line.strip() for line in _COLOUR.sub("", text).splitlines() if line.strip()]
-    fatal = [line for line in lines if line.startswith(("FATAL", "ERROR"))]
-    said = re.sub(r"^(FATAL|ERROR):\s*", "", (fatal or lines)[-1])
-    if "mksquashfs command failed: signal: killed" in said:
-        return "the job's memory is too small to convert it (mksquashfs was killed)"
-    return said[:500]
+def _publish(temporary: Path, sif: Path) -> bool:
+    # One that is there stays: containers may run from it, and over NFS they lose a file that another takes the place of.
+    try:
+        os.link(temporary, sif)
+    except FileExistsError:
+        return temporary.stat().st_nlink == 2  # ours, where the server's first answer was lost
+    except OSError:  # a file system without hard links
+        temporary.replace(sif)
+    return True

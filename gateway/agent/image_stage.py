@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .files import Job, StepResult
-from .image import ImageError, ensure, login
+from .image import ensure, login
+from .image_build import ImageError
 from .mailbox import Stop, Stopped
 from .place import Place
 

@@ -1,19 +1,26 @@
-"""Asking the daemon: a request is a file in the mailbox, its answer a file in the grants directory."""
+"""Asking the daemon: a request is a file in the mailbox, its answer a file in the grants directory.
+
+Where the site has it, the same request first goes over TLS; the mailbox is what always works.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Protocol
+from typing import Callable, Dict, List, Mapping, Optional, Protocol, Tuple
 
+from .direct import Direct
 from .files import Clock, Fields, Job, read_fields, write_json
-from .place import Place, Slurm
+from .place import FULL, Place, Slurm
 
 SEQ_OF_RESTART = 1_000_000
 SEQ_OFFSETS = {"batch": 0, "stage-in": 100_000, "run": 200_000, "stage-out": 300_000}
 ASK_AGAIN_SECONDS = 120.0
 PATIENCE_SECONDS = 6 * 3600.0
+FULL_SECONDS = 300.0
+_FULL_PAUSE = 5.0
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.5
 
@@ -88,15 +95,21 @@ class Mailbox:
         self._slurm = slurm
         self._grants = place.grants
         self._clock = clock
+        self._direct = Direct(job.grants, job.job_id, job.token, clock) if job.grants else None
         self._lock = threading.Lock()
         self._seq = slurm.restarts * SEQ_OF_RESTART + SEQ_OFFSETS[role]
 
     def tell(self, kind: str, **more: object) -> int:
         """Send a request, wait for nothing; return its seq."""
+        seq, document = self._document(kind, more)
+        write_json(self._request(seq), document)
+        return seq
+
+    def _document(self, kind: str, more: Mapping[str, object]) -> Tuple[int, Dict[str, object]]:
         with self._lock:
             self._seq += 1
             seq = self._seq
-        document: Dict[str, object] = {
+        return seq, {
             "version": 1,
             "kind": kind,
             "job_id": self._job.job_id,
@@ -107,8 +120,6 @@ class Mailbox:
             "seq": seq,
             **more,
         }
-        write_json(self._request(seq), document)
-        return seq
 
     def ask(self, kind: str, stop: Stop, **more: object) -> Fields:
         """Send a request and return the grant that answers it.
@@ -120,7 +131,12 @@ class Mailbox:
         Stopped
             When an end was asked for.
         """
-        asked: List[int] = [self.tell(kind, **more)]
+        stop.check()
+        if self._direct is not None:
+            answer = self._direct.ask(self._document(kind, more)[1])
+            if answer is not None:
+                return _granted(answer)
+        asked: List[int] = [self._post(kind, stop, more)]
         begin = last = self._clock()
         pause = _FIRST_PAUSE
         while True:
@@ -134,8 +150,24 @@ class Mailbox:
                 raise NoAnswer("the gateway did not answer the compute node")
             if now - last > ASK_AGAIN_SECONDS:
                 self._request(asked[-1]).unlink(missing_ok=True)
-                asked.append(self.tell(kind, **more))
+                asked.append(self._post(kind, stop, more))
                 last, pause = now, _FIRST_PAUSE
+
+    def _post(self, kind: str, stop: Stop, more: Mapping[str, object]) -> int:
+        """Send a request, as `tell`; that the disk is full is borne for some minutes."""
+        begin = self._clock()
+        while True:
+            try:
+                return self.tell(kind, **more)
+            except OSError as exc:
+                if exc.errno not in FULL:
+                    raise
+                if self._clock() - begin > FULL_SECONDS:
+                    raise NoAnswer(
+                        f"the gateway cannot be asked: {exc.strerror} ({self._job.mailbox})"
+                    ) from exc
+                print(f"{kind}: {exc.strerror}, again in 5 s", file=sys.stderr, flush=True)
+            stop.pause(_FULL_PAUSE)
 
     def _request(self, seq: int) -> Path:
         name = f"{self._job.job_id}.{self._n}.{self._slurm.job_id}.{seq}.json"
@@ -149,8 +181,12 @@ class Mailbox:
             if path.name in wanted:
                 fields = read_fields(path)
                 path.unlink(missing_ok=True)
-                error = fields.text_or_none("error")
-                if error is not None:
-                    raise NoAnswer(error)
-                return fields
+                return _granted(fields)
         return None
+
+
+def _granted(answer: Fields) -> Fields:
+    error = answer.text_or_none("error")
+    if error is not None:
+        raise NoAnswer(error)
+    return answer

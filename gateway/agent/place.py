@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
-from typing import List, Mapping, NamedTuple, Optional
+from typing import Iterable, List, Mapping, NamedTuple, Optional
 
 from .files import Job
 
 PHASES = ("stage-in", "run", "stage-out")
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a full disk, or a used up quota, says
+_ROOM = 16 << 10  # bytes
+_FULL = 1 << 20  # bytes free: programs write in pieces of up to that
 
 
 class Slurm(NamedTuple):
@@ -70,6 +74,19 @@ class Place:
         """Return what a step makes when it listens to signals, on this node or on that of a rank."""
         return self.base / f".begun-{phase}{_suffix(self.rank if rank is None else rank)}"
 
+    def begin(self, phase: str) -> None:
+        """Make what tells that a step listens: with room in it for what the step will have to say, should the disk be full by then."""
+        handle = os.open(self.begun_file(phase), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            file.write(os.urandom(_ROOM).hex().encode())  # no disk keeps that in less
+
+    def make_room(self, ranks: Iterable[int]) -> None:
+        """Give back the room that steps have kept on the nodes of some ranks."""
+        for rank in ranks:
+            for phase in PHASES:
+                with contextlib.suppress(OSError):
+                    os.truncate(self.begun_file(phase, rank), 0)
+
     def begun(self, phase: str) -> List[bool]:
         """Tell of each node whether a step has begun there; those before and after `run` have one."""
         ranks = self.ranks if phase == "run" else self.ranks[:1]
@@ -94,7 +111,7 @@ class Place:
         PermissionError
             When the scratch directory of this container belongs to somebody else.
         """
-        for name in ("in", "out", "tmp", ".part", ".pull"):
+        for name in ("in", "out", "tmp", ".part", ".pull", ".out-part"):
             remove_tree(self.base / name)
         self._keep_logs(attempt)
         for rank in self.ranks:
@@ -140,12 +157,18 @@ class Place:
         marker.write_text(str(attempt), encoding="ascii")
 
     def clean_end(self, *, keep_outputs: bool) -> None:
-        """Free the space; outputs that were not uploaded move to the shared file system."""
+        """Free the space; outputs that were not uploaded move to the shared file system, all of them or none.
+
+        Raises
+        ------
+        OSError
+            When they cannot; they stay on the node then.
+        """
         for entry in self.grants.iterdir():  # an answer to what was asked twice
             entry.unlink(missing_ok=True)
         if self.scratch is not None:
-            if keep_outputs and any(self.outputs.iterdir()):
-                _copy_files(self.outputs, self.base / "out")
+            if keep_outputs and self.outputs.is_dir() and any(self.outputs.iterdir()):
+                self._keep_outputs()
             remove_tree(self.scratch)
             return
         own = [folder for rank in self.ranks for folder in self._own(rank)]
@@ -153,6 +176,25 @@ class Place:
             remove_tree(folder)
         if not keep_outputs:
             remove_tree(self.outputs)
+
+    def _keep_outputs(self) -> None:
+        partial = self.base / ".out-part"
+        try:
+            remove_tree(partial)
+            _copy_files(self.outputs, partial)
+            partial.rename(self.base / "out")
+        except OSError:
+            remove_tree(partial)
+            raise
+
+
+def is_full(folder: Path) -> bool:
+    """Tell whether the disk of a directory takes no more; of a quota nothing is known."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _FULL
 
 
 def _copy_files(source: Path, target: Path) -> None:

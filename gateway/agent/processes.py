@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -70,6 +70,48 @@ def kill_session(session: int) -> None:
         for pid in members:
             _kill(pid)
         time.sleep(0.02)  # what dies with much memory takes its time
+
+
+class Effort:
+    """What the processes of a session do, by their CPU time and the bytes that they read and write: whether it is anything."""
+
+    _EVERY, _BYTES, _SECONDS = 1.0, 64 << 10, 1.0  # less than that is what waiting costs
+
+    def __init__(self, session: int, now: float) -> None:
+        self._session = session
+        self._looked = self._since = now
+        self._seen: Dict[int, Tuple[float, int]] = {}
+        self._cpu = 0.0
+        self._bytes = 0
+
+    def none_for(self, seconds: float, now: float) -> bool:
+        """Tell whether they have done nothing for so long; asked again and again, it looks once a second."""
+        if now - self._looked < min(self._EVERY, seconds / 4):
+            return False
+        self._looked = now
+        seen = {p.pid: _done(p.pid) for p in processes() if p.session == self._session}
+        for pid, (cpu, moved) in seen.items():
+            before = self._seen.get(pid, (0.0, 0))
+            self._cpu += cpu - before[0]
+            self._bytes += moved - before[1]
+        self._seen = seen
+        if self._cpu >= self._SECONDS or self._bytes >= self._BYTES:
+            self._cpu, self._bytes, self._since = 0.0, 0, now
+        return now - self._since >= seconds
+
+
+def _done(pid: int) -> Tuple[float, int]:
+    """Return the CPU time of a process, seconds, and the bytes that it has read and written, as far as that may be known."""
+    cpu, moved = 0.0, 0
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        words = text[text.rindex(")") + 2 :].split()
+        cpu = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
+        moved = sum(int(line.split()[1]) for line in lines if line.startswith(("rchar", "wchar")))
+    except (OSError, ValueError):
+        pass  # it ended meanwhile, or is another user's by its rights
+    return cpu, moved
 
 
 def _kill(pid: int) -> None:

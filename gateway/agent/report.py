@@ -36,7 +36,7 @@ class Report:
             self._times[name] = [now, None]
         status = {"version": 1, "phase": name, "slurm_job_id": self._slurm.job_id,
                   "host": self._slurm.host, "times": self._times, "bytes_done": 0,
-                  "bytes_total": 0}  # fmt: skip
+                  "bytes_total": 0, "bytes_per_second": 0}  # fmt: skip
         try:
             write_json(self._folder / "status.json", status)
             if name != "end" and self.mailbox is not None:
@@ -62,6 +62,13 @@ class Report:
         """Write result.json, then tell the daemon, then free the space. Errors are printed."""
         self.phase("end")
         none = StepResult("")
+        keep = result.outcome != "ok"
+        error = result.error
+        if self.place is not None and self.place.scratch is not None and keep:
+            why = self._free(keep_outputs=True)  # before the daemon thinks it knows all
+            if why is not None:
+                stay = f"its outputs stay on {self._slurm.host}, in {self.place.outputs}: {why}"
+                error = stay if error is None else f"{error}; {stay}"
         document = {
             "version": 1,
             "slurm_job_id": self._slurm.job_id,
@@ -70,7 +77,7 @@ class Report:
             "outcome": result.outcome,
             "exit_code": result.exit_code,
             "signal": result.signal,
-            "error": result.error,
+            "error": error,
             "times": self._times,
             "bytes_in": self.steps.get("stage-in", none).transferred,
             "bytes_out": self.steps.get("stage-out", none).transferred,
@@ -78,10 +85,8 @@ class Report:
             "outputs": [output._asdict() for output in result.outputs],
             "log_truncated": result.log_truncated,
             "memory_ran_out": result.memory_ran_out,
+            "disk_full": result.disk_full,
         }
-        keep = result.outcome != "ok"
-        if self.place is not None and self.place.scratch is not None and keep:
-            self._free(keep_outputs=True)  # before the daemon thinks it knows all
         for attempt in range(5):
             try:
                 write_json(self._folder / "result.json", document)
@@ -90,13 +95,25 @@ class Report:
                 break
             except OSError as exc:
                 print(f"result.json: {exc}", file=sys.stderr, flush=True)
+                self._make_room()
                 time.sleep(2.0**attempt)
         self._free(keep_outputs=keep)
 
-    def _free(self, *, keep_outputs: bool) -> None:
+    def _make_room(self) -> None:
+        """Free what nobody needs any more: the disk may be full. Outputs stay, until it is known how they fared."""
         if self.place is None:
             return
+        self.place.make_room(self.place.ranks)
+        if self.place.scratch is None:
+            self._free(keep_outputs=True)
+
+    def _free(self, *, keep_outputs: bool) -> Optional[str]:
+        """Clean up; return what kept that from being done."""
+        if self.place is None:
+            return None
         try:
             self.place.clean_end(keep_outputs=keep_outputs)
         except OSError as exc:
             print(f"clean-up: {exc}", file=sys.stderr, flush=True)
+            return exc.strerror or str(exc)
+        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import selectors
 import signal
@@ -15,6 +14,7 @@ from typing import IO, List, NamedTuple, Optional, cast
 from .container import Command
 from .files import Clock
 from .mailbox import Stop
+from .place import FULL
 from .processes import kill_container, kill_session, prefer_in_oom
 
 _TAIL = 2048
@@ -83,7 +83,7 @@ class Log:
             while view:
                 view = view[os.write(self._file, view) :]
         except OSError as exc:
-            full = exc.errno in (errno.ENOSPC, errno.EDQUOT)
+            full = exc.errno in FULL
             self.error = f"{self._path.name}: {'the disk is full' if full else exc.strerror}"
             self.truncated = True
 

@@ -6,24 +6,50 @@ No text of an error holds a URL: its query is a secret.
 from __future__ import annotations
 
 import http.client
+import os
 import random
 import re
+import select
 import socket
 import ssl
 import sys
 import threading
 import time
-from typing import Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, TypeVar
+from typing import (
+    Callable,
+    Dict,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 from urllib.parse import urlsplit
 
-from .files import Clock
+from .files import Clock, Trust
 from .mailbox import Stop
 
 T = TypeVar("T")
 CHUNK = 256 * 1024
+_QUICKACK: Optional[int] = getattr(socket, "TCP_QUICKACK", None)  # Linux
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 _AGAIN = {"RequestTimeout", "BadDigest", "SlowDown", "InternalError", "OperationAborted"}
 _EXPIRED = {"ExpiredToken", "TokenRefreshRequired"}
+
+
+class Span(NamedTuple):
+    """`length` bytes of an open file from `at` on, to be sent as they are there."""
+
+    handle: int
+    at: int
+    length: int
+
+
+Chunk = Union[bytes, memoryview, Span]
+Body = Callable[[], Iterator[Chunk]]
 
 
 class Transient(Exception):
@@ -125,26 +151,43 @@ def raise_for(status: int, body: bytes) -> None:
     raise Refused(text, code or str(status))
 
 
+def trust_of(trusts: Sequence[Trust], host: str) -> Trust:
+    """Return what is trusted of a URL's host: of the longest name that it has or lies below, else what the system trusts."""
+    name = host.lower()
+    name = name[:-4] if name.endswith(":443") else name
+    fitting = [each for each in trusts if each.host in ("", name) or name.endswith("." + each.host)]
+    return max(fitting, key=lambda each: len(each.host), default=Trust(""))
+
+
+def _context(trust: Trust) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=trust.ca_file)
+    except OSError as exc:  # ssl.SSLError, too
+        raise Refused(
+            f"the CA file {trust.ca_file} of the storage cannot be used on this node: {exc.strerror or exc}"
+        ) from None
+    if trust.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class Line:
     """Connections to the storage, kept alive, one a thread and host."""
 
-    def __init__(self, ca_file: Optional[str], *, insecure: bool, policy: Policy) -> None:
+    def __init__(self, trusts: Sequence[Trust], *, policy: Policy) -> None:
         self.policy = policy
-        self._ca_file = ca_file
-        self._insecure = insecure
+        self._trusts = trusts
         self._local = threading.local()
-        self._context: Optional[ssl.SSLContext] = None
+        self._contexts: Dict[Trust, ssl.SSLContext] = {}
         self._lock = threading.Lock()
 
-    def _tls(self) -> ssl.SSLContext:
+    def _tls(self, host: str) -> ssl.SSLContext:
+        trust = trust_of(self._trusts, host)
         with self._lock:
-            if self._context is None:
-                context = ssl.create_default_context(cafile=self._ca_file)
-                if self._insecure:
-                    context.check_hostname = False
-                    context.verify_mode = ssl.CERT_NONE
-                self._context = context
-            return self._context
+            if trust not in self._contexts:
+                self._contexts[trust] = _context(trust)
+            return self._contexts[trust]
 
     def _connection(self, scheme: str, host: str) -> Tuple[http.client.HTTPConnection, bool]:
         kept: Dict[Tuple[str, str], http.client.HTTPConnection]
@@ -153,7 +196,9 @@ class Line:
         if connection is None:
             timeout = self.policy.timeout
             if scheme == "https":
-                connection = http.client.HTTPSConnection(host, timeout=timeout, context=self._tls())
+                connection = http.client.HTTPSConnection(
+                    host, timeout=timeout, context=self._tls(host)
+                )
             else:
                 connection = http.client.HTTPConnection(host, timeout=timeout)
             kept[(scheme, host)] = connection
@@ -164,7 +209,7 @@ class Line:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: Optional[Callable[[], Iterator[bytes]]] = None,
+        body: Optional[Body] = None,
         length: Optional[int] = None,
     ) -> http.client.HTTPResponse:
         """Send a request with exactly these headers (and Host, Content-Length).
@@ -177,7 +222,7 @@ class Line:
         Transient
             When the connection fails.
         Refused
-            When the storage's certificate is not trusted or the URL is none.
+            When the storage's certificate is not trusted, or cannot be checked, or the URL is none.
         """
         parts = urlsplit(url)
         target = parts.path or "/"
@@ -190,7 +235,7 @@ class Line:
             except ssl.SSLCertVerificationError as exc:
                 connection.close()
                 raise Refused(
-                    f"the storage's certificate is not trusted: {exc.verify_message}"
+                    f"the certificate of the storage at {parts.netloc} is not trusted: {exc.verify_message}"
                 ) from None
             except http.client.InvalidURL:
                 connection.close()
@@ -212,7 +257,7 @@ class Line:
         method: str,
         target: str,
         headers: Mapping[str, str],
-        body: Optional[Callable[[], Iterator[bytes]]],
+        body: Optional[Body],
         length: Optional[int],
     ) -> http.client.HTTPResponse:
         connection.putrequest(method, target, skip_accept_encoding=True)
@@ -227,13 +272,16 @@ class Line:
         if body is not None:
             try:
                 for chunk in body():
-                    connection.send(chunk)
+                    _send(connection, chunk)
             except (BrokenPipeError, ConnectionResetError):
                 # The server may have answered before it read all; its answer says why.
                 response = connection.getresponse()
                 if response.status < 400:
                     raise
                 return response
+        if connection.sock is not None and _QUICKACK is not None:
+            # Stores that send head and body of an answer apart wait for the acknowledgment of the first.
+            connection.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         return connection.getresponse()
 
     def drop(self, response: http.client.HTTPResponse, url: str) -> None:
@@ -258,6 +306,40 @@ class Line:
             self.drop(response, url)
             raise Transient(describe(exc)) from None
         return body
+
+
+def receive(response: http.client.HTTPResponse, buffer: memoryview) -> int:
+    """Read what has come of an answer's body, which has a Content-Length, into a buffer; 0 at its end.
+
+    Whoever read all that was promised calls the answer's `close`, which keeps its connection.
+    """
+    return 0 if response.fp is None else response.fp.readinto1(buffer)
+
+
+def _send(connection: http.client.HTTPConnection, chunk: Chunk) -> None:
+    """Send bytes, or some of a file without taking them into this process where TLS does not need them."""
+    if not isinstance(chunk, Span):
+        connection.send(chunk)
+        return
+    line = connection.sock
+    if isinstance(line, ssl.SSLSocket):
+        connection.send(os.pread(chunk.handle, chunk.length, chunk.at))
+        return
+    sent = 0
+    end = time.monotonic() + (line.gettimeout() or 0)
+    while sent < chunk.length:
+        try:
+            count = os.sendfile(line.fileno(), chunk.handle, chunk.at + sent, chunk.length - sent)
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(line, select.POLLOUT)
+            left = end - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise TimeoutError("timed out") from None
+            continue
+        if count == 0:
+            return  # the file is shorter than it was: who reads it sees that
+        sent += count
 
 
 def describe(exc: Exception) -> str:

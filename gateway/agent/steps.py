@@ -26,7 +26,7 @@ from .files import (
 )
 from .generated import write_generated
 from .mailbox import Mailbox, Stop, Stopped
-from .place import Place, Slurm, read_slurm
+from .place import FULL, Place, Slurm, is_full, read_slurm
 
 _PROGRESS_SECONDS = 2.0
 
@@ -68,7 +68,7 @@ class Step:
         signal.signal(signal.SIGUSR2, on_cancel)
         signal.signal(signal.SIGTERM, on_cancel)
         signal.signal(signal.SIGINT, on_cancel)
-        self.place.begun_file(self.phase).touch(mode=0o600)
+        self.place.begin(self.phase)
 
 
 class Progress:
@@ -80,23 +80,25 @@ class Progress:
         self._file = place.base / "status.json"
         self._lock = threading.Lock()
         self._last = time.monotonic()
+        self._shown = 0
 
     def add(self, count: int) -> None:
         """Count bytes. Thread-safe."""
         with self._lock:
             self.done += count
             now = time.monotonic()
-            if now - self._last < _PROGRESS_SECONDS:
+            passed = now - self._last
+            if passed < _PROGRESS_SECONDS:
                 return
-            self._last = now
-            self._write()
+            self._write((self.done - self._shown) / passed)
+            self._last, self._shown = now, self.done
 
-    def _write(self) -> None:
+    def _write(self, rate: float) -> None:
         import json  # noqa: PLC0415 - imported long ago
 
         try:
             status = json.loads(self._file.read_bytes())
-            status.update(bytes_done=self.done, bytes_total=self._total)
+            status.update(bytes_done=self.done, bytes_total=self._total, bytes_per_second=int(rate))
             write_json(self._file, status)
         except (OSError, ValueError):
             return  # for people who watch; a full disk shows elsewhere
@@ -119,12 +121,24 @@ def step(
         result = StepResult("agent-failed", error=str(exc))
     except Exception as exc:  # noqa: BLE001 - the last line: whatever it is is told
         result = StepResult("agent-failed", error=explain(exc))
-    result.write(me.place.step_file(phase))
+    _write(me.place, phase, result)
     # Threads that still transfer something for a phase that failed are not waited for.
     sys.stdout.flush()
     sys.stderr.flush()
     code = result.exit_code if result.exit_code else (0 if result.outcome == "ok" else 1)
     os._exit(code)
+
+
+def _write(place: Place, phase: str, result: StepResult) -> None:
+    """Write how a step ended, on a full disk in the room that was kept for it; the batch process makes something of silence."""
+    for _ in range(2):
+        try:
+            result.write(place.step_file(phase))
+        except OSError as exc:
+            print(f"{phase}: {result.error or result.outcome}, and {exc}", file=sys.stderr)
+            place.make_room([place.rank])
+        else:
+            return
 
 
 def explain(exc: BaseException) -> str:
@@ -150,7 +164,8 @@ def _why_stopped(phase: str, reason: str) -> str:
 
 
 def _stage_in(me: Step) -> StepResult:
-    from .image import ImageError, ensure, login, sif_path  # noqa: PLC0415 - each step loads its own
+    from .image import ensure, login, sif_path  # noqa: PLC0415 - each step loads its own
+    from .image_build import ImageError  # noqa: PLC0415
 
     container = me.container()
     try:
@@ -240,16 +255,18 @@ def _say(text: str) -> None:
 
 
 def _run(me: Step) -> StepResult:
-    from .container import ContainerError, command, lacks_workdir  # noqa: PLC0415 - each step loads its own
-    from .image import ImageError, ensure, login, sif_path  # noqa: PLC0415
+    from .container import ContainerError, command, lacks_image, lacks_workdir  # noqa: PLC0415 - each step loads its own
+    from .image import ensure, login, sif_path  # noqa: PLC0415
+    from .image_build import ImageError  # noqa: PLC0415
     from .nodes import handed_on  # noqa: PLC0415
     from .processes import oom_kills  # noqa: PLC0415
     from .run import Limits, Runner  # noqa: PLC0415
 
     job, place = me.job, me.place
+    ask = partial(login, me.mailbox, me.stop)
     me.stop.check()
     try:
-        ensure(job, place.pull, me.stop, say=_say, ask=partial(login, me.mailbox, me.stop))
+        ensure(job, place.pull, me.stop, say=_say, ask=ask)
         place.pull.mkdir(mode=0o700, exist_ok=True)
         container, sif = me.container(), sif_path(job)
         slurm = handed_on(job, me.environ)
@@ -263,16 +280,21 @@ def _run(me: Step) -> StepResult:
     before = oom_kills()
     try:
         ended = Runner(what, limits, me.stop).run(*logs)
+        if lacks_image(ended.status, ended.tail):  # removed in this moment: nothing has run yet
+            ensure(job, place.pull, me.stop, say=_say, ask=ask)
+            ended = Runner(what, limits, me.stop).run(*logs)
         if lacks_workdir(ended.status, ended.tail):
             what = command(job, container, place, sif, make_workdir=True, slurm=slurm)
             ended = Runner(what, limits, me.stop).run(*logs)
+    except ImageError as exc:
+        return StepResult("image-failed", error=str(exc))
     except OSError as exc:
         return StepResult("container-failed", error=_cannot_start(job, exc))
     after = oom_kills()
     killed = before is not None and after is not None and after > before
     from .verdict import judge  # noqa: PLC0415
 
-    return judge(job, ended, memory_ran_out=killed)
+    return judge(job, ended, memory_ran_out=killed, disk_full=is_full(place.outputs))
 
 
 def _cannot_start(job: Job, exc: OSError) -> str:
@@ -283,7 +305,7 @@ def _cannot_start(job: Job, exc: OSError) -> str:
             "the arguments or an environment variable of the container are too long for a process "
             "(Linux takes 131071 bytes each)"
         )
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+    if exc.errno in FULL:
         return "the disk is full: the container's log files cannot be made"
     return f"{exc.filename or job.apptainer} cannot be used: {exc.strerror}"
 

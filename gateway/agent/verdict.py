@@ -9,8 +9,8 @@ from .files import Job, StepResult
 from .run import Ended
 
 
-def judge(job: Job, ended: Ended, *, memory_ran_out: bool) -> StepResult:
-    """Return the result of the run step."""
+def judge(job: Job, ended: Ended, *, memory_ran_out: bool, disk_full: bool = False) -> StepResult:
+    """Return the result of the run step; `disk_full`: that of the outputs, at its end."""
     number = ended.status - 128
     died_of = number if 0 < number < signal.NSIG else None
     outcome, error = _outcome(job, ended, died_of, memory_ran_out=memory_ran_out)
@@ -24,6 +24,7 @@ def judge(job: Job, ended: Ended, *, memory_ran_out: bool) -> StepResult:
         error=error,
         log_truncated=ended.truncated,
         memory_ran_out=memory_ran_out,
+        disk_full=disk_full and outcome == "container-failed",
     )
 
 

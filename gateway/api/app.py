@@ -60,6 +60,7 @@ def create_app(
         Access.OPEN: APIRoute,
         Access.USER: _checked(identified),
         Access.ADMIN: _checked(admin),
+        Access.NODE: _checked(identity.node),
     }
     for route in ROUTES:
         known: dict[str, bool] = {}
@@ -72,6 +73,7 @@ def create_app(
             status_code=route.status,
             responses=error_schema(),
             operation_id=route.name,
+            include_in_schema=route.access is not Access.NODE,  # docs/node-protocol.md has it
             route_class_override=kinds[route.access],
             openapi_extra=None if route.access is Access.OPEN else {"security": [{"token": []}]},
         )

@@ -14,6 +14,7 @@ from gateway.errors import AppCode, GatewayError
 
 MAX_BODY = 32 << 20  # bytes; 10,000 input files of the longest names are some 15 MiB
 _FILES = 4 << 20  # 500 files of the longest names, with the MD5s of 10,000 parts
+_LETTER = 8 << 20  # what the mailbox takes of one request of a node
 _SMALL = 256 << 10  # bytes of every other body: no other route takes more than a page
 _MOST = {
     ("POST", "/jobs"): MAX_BODY,
@@ -25,7 +26,8 @@ _PER_USER = 4 * MAX_BODY
 
 def bounded(scope: Scope, receive: Receive) -> Receive:
     """Return a `receive` that raises HTTPException 413 past what the route at hand may take, whoever reads the body."""
-    most = _MOST.get((scope["method"], scope["path"]), _SMALL)
+    most = _LETTER if scope["path"].startswith("/node/") else _SMALL
+    most = _MOST.get((scope["method"], scope["path"]), most)
     taken = 0
 
     async def counted() -> Message:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from gateway import wire
-from gateway.api.params import caller_of, services_of
+from gateway.api.params import caller_of, limiter_of, services_of
 from gateway.jobs.files import MOST_FILES, Announced
 
 _AT_ONE_TIME = 8  # each asks S3 for its files, and reading must not wait for that
@@ -78,8 +78,4 @@ async def read(request: Request, wanted: FilesToRead) -> wire.Downloads:
 
 
 def _limiter(request: Request) -> CapacityLimiter:
-    state = request.app.state
-    if not hasattr(state, "files"):
-        state.files = CapacityLimiter(_AT_ONE_TIME)
-    limiter: CapacityLimiter = state.files
-    return limiter
+    return limiter_of(request, "files", _AT_ONE_TIME)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 
 from gateway.api.attempts import Attempts, BlockedError
 from gateway.api.directory import Directory
+from gateway.api.nodes import nodes_limiter
 from gateway.api.params import services_of
 from gateway.config import RolesSection
 from gateway.errors import AppCode, GatewayError
+from gateway.ids import parse_job_id
 from gateway.jobs.caller import Caller
+
+T = TypeVar("T")
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # token68 of RFC 9110, 11.2
 
@@ -37,20 +42,23 @@ class Identity:
         peer: Any = getattr(request.state, "peer", None)
         if peer is not None:
             return await to_thread.run_sync(self._local, peer)
-        text = bearer_of(request)
-        address = address_of(request)
-        attempts: Attempts = request.app.state.attempts
-        wait = attempts.wait(address, text)
-        if wait:
-            raise BlockedError(address, wait)
-        try:
-            caller = await to_thread.run_sync(self._remote, request, text, address)
-        except GatewayError as exc:
-            if exc.code is AppCode.INVALID_TOKEN:
-                attempts.failed(address, text)
-            raise
-        attempts.worked(address, text)
-        return caller
+        return await _tried(request, lambda text: self._remote(request, text, address_of(request)))
+
+    async def node(self, request: Request) -> None:
+        """See that a compute node of the job in the address asks: by that job's token, which opens nothing else.
+
+        Raises
+        ------
+        GatewayError
+            UNAUTHORIZED on the Unix socket, else as `caller`.
+        """
+        if getattr(request.state, "peer", None) is not None:
+            raise GatewayError(
+                AppCode.UNAUTHORIZED,
+                f"{request.url.path} is for compute nodes, which come over TLS with their job's token.",
+            )
+        wanted = str(request.path_params["job_id"])
+        await _tried(request, lambda text: _of_job(request, wanted, text), nodes_limiter(request))
 
     def _local(self, peer: tuple[int, int, int]) -> Caller:
         pid, uid, gid = peer
@@ -76,6 +84,34 @@ class Identity:
 
     def _admin(self, user: str, groups: frozenset[str]) -> bool:
         return user in self._roles.admin_users or bool(groups & set(self._roles.admin_groups))
+
+
+async def _tried(
+    request: Request, check: Callable[[str], T], limiter: CapacityLimiter | None = None
+) -> T:
+    """Have the token of a request checked in a thread; a place that sends too many wrong ones is not listened to."""
+    text = bearer_of(request)
+    address = address_of(request)
+    attempts: Attempts = request.app.state.attempts
+    wait = attempts.wait(address, text)
+    if wait:
+        raise BlockedError(address, wait)
+    try:
+        found = await to_thread.run_sync(check, text, limiter=limiter)
+    except GatewayError as exc:
+        if exc.code is AppCode.INVALID_TOKEN:
+            attempts.failed(address, text)
+        raise
+    attempts.worked(address, text)
+    return found
+
+
+def _of_job(request: Request, wanted: str, token: str) -> None:
+    try:
+        job_id = parse_job_id(wanted)
+    except GatewayError as exc:  # who has no token is told nothing of what jobs there are
+        raise GatewayError(AppCode.INVALID_TOKEN, "This token is not that job's.") from exc
+    services_of(request).nodes.check(job_id, token)
 
 
 def address_of(request: Request) -> str:

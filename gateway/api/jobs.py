@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import Body, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -20,6 +20,7 @@ from gateway.api.params import (
     Position,
     Time,
     caller_of,
+    limiter_of,
     services_of,
 )
 from gateway.jobs.idempotency import check_key
@@ -46,14 +47,10 @@ async def submit(
     """
     keys = request.headers.getlist("idempotency-key")
     key = None if idempotency_key is None else check_key(keys[0] if len(keys) == 1 else "")
-    state = request.app.state
-    if not hasattr(state, "submissions"):
-        state.submissions = CapacityLimiter(_SUBMISSIONS)
-    bodies: Bodies = state.bodies
+    bodies: Bodies = request.app.state.bodies
     async with bodies.read(request, caller_of(request).user) as body:
-        return await to_thread.run_sync(
-            _submit, request, body, key, dry_run, limiter=state.submissions
-        )
+        limiter = limiter_of(request, "submissions", _SUBMISSIONS)
+        return await to_thread.run_sync(_submit, request, body, key, dry_run, limiter=limiter)
 
 
 def _submit(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter
 from fastapi import Path, Query
 from pydantic import BeforeValidator, WithJsonSchema
 from starlette.requests import Request
@@ -31,6 +32,15 @@ def services_of(request: Request) -> Services:
     """Return what stands behind the routes."""
     services: Services = request.app.state.services
     return services
+
+
+def limiter_of(request: Request, what: str, most: int) -> CapacityLimiter:
+    """Return what bounds the threads that work at requests of one kind, `most` at one time; made at the first of them."""
+    state = request.app.state
+    if not hasattr(state, what):
+        setattr(state, what, CapacityLimiter(most))
+    limiter: CapacityLimiter = getattr(state, what)
+    return limiter
 
 
 def caller_of(request: Request) -> Caller:

@@ -9,6 +9,9 @@ from typing import Any
 
 from gateway import wire
 from gateway.api.admin import accounting, admin_jobs
+from gateway.api.cache import caches, prune
+from gateway.api.cache import remove as remove_cached
+from gateway.api.cache import verify as verify_cached
 from gateway.api.docs import docs
 from gateway.api.events import add as add_webhook
 from gateway.api.events import delete as delete_webhook
@@ -34,6 +37,7 @@ from gateway.api.jobs import (
     status,
     submit,
 )
+from gateway.api.nodes import node_request
 from gateway.api.refdata import by_id, by_path, clean, everything, recover, register
 from gateway.api.requests import (
     all_requests,
@@ -63,6 +67,7 @@ class Access(Enum):
     OPEN = "anybody, unidentified callers included"
     USER = "any identified user"
     ADMIN = "admins"
+    NODE = "compute nodes of that job, by its token, over TLS alone"
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Route:
         return "_".join([self.method.lower(), *(word for word in words if word)])
 
 
-OPEN, USER, ADMIN = Access.OPEN, Access.USER, Access.ADMIN
+OPEN, USER, ADMIN, NODE = Access.OPEN, Access.USER, Access.ADMIN, Access.NODE
 
 ROUTES = (
     Route("GET", "/", root, OPEN, wire.Root),
@@ -121,6 +126,7 @@ ROUTES = (
     Route("POST", "/tokens", create, USER, wire.NewToken),
     Route("GET", "/tokens", mine, USER, wire.Tokens),
     Route("DELETE", "/tokens/{token_id}", revoke, USER, status=204),
+    Route("POST", "/node/{job_id}/requests", node_request, NODE),
     Route("GET", "/admin/jobs", admin_jobs, ADMIN, wire.Jobs),
     Route("GET", "/admin/jobs/{job_id}", admin_job, ADMIN, wire.AdminJob),
     Route("GET", "/admin/jobs/{job_id}/exit_codes", exit_codes, ADMIN, wire.ExitCodes),
@@ -136,6 +142,10 @@ ROUTES = (
     Route("POST", "/admin/images/{name:path}", approve, ADMIN, wire.Image),
     Route("DELETE", "/admin/images/{name:path}", delete, ADMIN, status=204),
     Route("PUT", "/admin/images/{name:path}/stage", stage, ADMIN, wire.Image),
+    Route("GET", "/admin/cache", caches, ADMIN, wire.ImageCaches),
+    Route("PUT", "/admin/cache/{cluster}/prune", prune, ADMIN, wire.Pruned),
+    Route("DELETE", "/admin/cache/{cluster}/{digest}", remove_cached, ADMIN, status=204),
+    Route("PUT", "/admin/cache/{cluster}/{digest}/verify", verify_cached, ADMIN, wire.CacheCheck),
     Route("GET", "/admin/requests", all_requests, ADMIN, wire.Requests),
     Route("PUT", "/admin/requests/{request_id}/approve", approve_request, ADMIN, wire.Request),
     Route("PUT", "/admin/requests/{request_id}/decline", decline_request, ADMIN, wire.Request),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import admin_job, admin_restart, images, refdata, requests
+from gateway.cli import admin_job, admin_restart, cache, images, refdata, requests
 from gateway.cli.common import (
     JOB_FAILED,
     OK,
@@ -28,6 +28,7 @@ template = typer.Typer(
     help="Templates of batch scripts.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(images.admin, name="image")
+app.add_typer(cache.app, name="cache")
 app.add_typer(template, name="template")
 app.add_typer(site, name="site")
 app.add_typer(refdata.app, name="refdata")

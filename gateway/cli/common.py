@@ -28,6 +28,7 @@ EXIT_CODES = (
 Socket = Annotated[
     str, typer.Option("--socket", envvar="CTS_SOCKET", help="The daemon's Unix socket.")
 ]
+SiteName = Annotated[str, typer.Argument(metavar="SITE", help="A site; see cts sites.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 SOCKET = DEFAULT_SOCKET
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway import wire
-from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
+from gateway.cli.common import SOCKET, AsJson, SiteName, Socket, command, connect, examples
 from gateway.cli.text import clean, fields, local, print_json, size, table
 
 EXAMPLES = examples(
@@ -20,7 +20,6 @@ app = typer.Typer(
 )
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Reference data; see cts refdata.")]
-SiteName = Annotated[str, typer.Argument(metavar="SITE", help="A site; see cts sites.")]
 
 
 @command

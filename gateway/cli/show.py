@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import typer
 
 from gateway.cli.common import NO_SUCH, UserError
-from gateway.cli.text import duration, fields, local, local_iso, print_json, table
+from gateway.cli.text import duration, fields, local, local_iso, print_json, size, table
 from gateway.cli.waits import place, why
 from gateway.client import Client
 from gateway.errors import AppCode
@@ -81,12 +81,25 @@ def whole_job(job: Job, containers: Iterable[Container]) -> None:
                 c.node,
                 c.slurm_job_id,
                 len(c.outputs),
-                c.error or c.reason or ("its log was cut" if c.log_truncated else None),
+                c.error
+                or c.reason
+                or how_far(c)
+                or ("its log was cut" if c.log_truncated else None),
             )
             for c in containers
         ],
     )
     _outputs(job.outputs)
+
+
+def how_far(container: Container) -> str | None:
+    """Say how far a transfer is: `1.20G of 2.00G (60%), 310.00M/s, 00:00:03 left`; None where none is under way."""
+    progress = container.progress
+    if progress is None:
+        return None
+    done, total, rate = progress.bytes_done, progress.bytes_total, progress.bytes_per_second
+    text = f"{size(done)} of {size(total)} ({100 * done // max(total, 1)}%), {size(rate)}/s"
+    return f"{text}, {duration((total - done) / rate)} left" if rate else text
 
 
 def _labels(labels: object) -> str:
@@ -134,6 +147,7 @@ def one_container(container: Container, *, as_json: bool) -> None:
             ("Exit", _exit(container)),
             ("Attempt", container.attempt),
             ("Reason", container.reason),
+            ("Progress", how_far(container)),
             ("Error", container.error),
             ("Node", container.node),
             ("SlurmID", container.slurm_job_id),

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from gateway.client.admin_jobs import AdminJobCalls
+from gateway.client.cache import CacheCalls
 from gateway.client.events import EventCalls
 from gateway.client.files import FileCalls
 from gateway.client.images import ImageCalls
@@ -38,6 +39,7 @@ class Client(
     FileCalls,
     ServiceCalls,
     ImageCalls,
+    CacheCalls,
     RefdataCalls,
     RequestCalls,
     TokenCalls,

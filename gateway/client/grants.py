@@ -79,4 +79,4 @@ class Grants:
             {"path": one["path"], **row.model_dump()}
             for one, row in zip(outputs, answer.uploads, strict=True)
         ]
-        return Fields({"outputs": rows}, "answer")
+        return Fields({"outputs": rows, "expires": answer.expires.timestamp()}, "answer")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gateway import wire
 from gateway.agent.download import Downloader, StageInError
-from gateway.agent.files import Input
+from gateway.agent.files import Input, Trust
 from gateway.agent.hashing import digest_for, mismatch
 from gateway.agent.mailbox import NoAnswer, Stop
 from gateway.agent.outputs import Found
@@ -31,11 +31,10 @@ OnBytes = Callable[[int, int], None]
 
 
 class Storage(NamedTuple):
-    """How the object store is reached; `part_size` in bytes, certificates by a file (PEM) or the system's."""
+    """How the object stores are reached; `part_size` in bytes."""
 
     part_size: int
-    ca_file: str | None
-    insecure: bool = False
+    trusts: tuple[Trust, ...]
 
 
 class Folders(NamedTuple):
@@ -84,7 +83,8 @@ def upload(
     part_size = min(_MOST_PART, max(_PART, -(-largest // _PARTS // _MIB) * _MIB))
     count = _Count(sum(one.size for one in found), on_bytes)
     grants = Grants(http, [one.path for one in found], part_size)
-    uploader = Uploader(Storage(part_size, ca_file), grants, Stop(), count.add, noun="file")
+    storage = Storage(part_size, (Trust("", ca_file),))
+    uploader = Uploader(storage, grants, Stop(), count.add, noun="file", announce=True)
     uploader.send(found)
     if uploader.errors:
         more = f"; and {len(uploader.errors) - 5} more" if len(uploader.errors) > 5 else ""
@@ -136,7 +136,7 @@ def download(
         with tempfile.TemporaryDirectory(prefix=".cts-get-", dir=root) as partial:
             folders = Folders(root, Path(partial))
             Downloader(
-                Storage(_PART, ca_file),
+                Storage(_PART, (Trust("", ca_file),)),
                 folders,
                 grants,
                 Stop(),

@@ -17,7 +17,8 @@ from gateway.daemon.templates import sample
 from gateway.errors import ConfigError, GatewayError, SiteError, StoreError
 from gateway.images.crane import Crane
 from gateway.images.logins import LoginError, Logins
-from gateway.s3.client import ObjectStore
+from gateway.s3.probe import list_buckets, write_and_remove
+from gateway.s3.reach import Reach
 from gateway.slurm.directives import job_fields
 from gateway.slurm.render import render, template_path
 from gateway.store.db import Database
@@ -30,23 +31,27 @@ class Parts:
     """How to get at each part: those of a running daemon, or new ones."""
 
     database: Callable[[], Database]
-    objects: Callable[[], ObjectStore]
+    stores: Mapping[str, Callable[[], Reach]]
     crane: Crane
     sites: Mapping[str, Callable[[], Site]]
 
 
-def check(config: Config, parts: Parts) -> list[wire.ReadyLine]:
-    """Try everything, one after the other."""
-    lines = [
-        _line("database", lambda: _database(parts.database())),
-        _line("s3", lambda: f"{len(parts.objects().buckets())} buckets listed"),
+def check(config: Config, parts: Parts, *, writing: bool = False) -> list[wire.ReadyLine]:
+    """Try everything, one after the other; with `writing` also whether the stores keep what is written, where a place is set."""
+    lines = [_line("database", lambda: _database(parts.database()))]
+    for name, store in config.s3.each().items():
+        what, get = f"s3 {name}".rstrip(), parts.stores[name]
+        lines.append(_line(what, partial(_listed, get)))
+        if writing and store.check_prefix is not None:
+            lines.append(_line(f"{what}: objects", partial(_written, get, store.check_prefix)))
+    lines += [
         _line("crane", parts.crane.version),
         _line("registry logins", Logins(config.images).check),
     ]
-    for name, get in parts.sites.items():
+    for name, get_site in parts.sites.items():
         lines += [
-            _line(f"site {name}: slurm", partial(_slurm, get)),
-            _line(f"site {name}: work directory", partial(_work, get)),
+            _line(f"site {name}: slurm", partial(_slurm, get_site)),
+            _line(f"site {name}: work directory", partial(_work, get_site)),
             _line(f"site {name}: template", partial(_template, config.sites[name])),
         ]
     return lines
@@ -63,12 +68,12 @@ def check_alone(config: Config) -> list[wire.ReadyLine]:
 
     parts = Parts(
         lambda: Database(config.database_url()),
-        lambda: ObjectStore(config.s3),
+        {name: partial(Reach, store, name) for name, store in config.s3.each().items()},
         Crane(config.images),
         {name: partial(site, name) for name in config.sites},
     )
     try:
-        return check(config, parts)
+        return check(config, parts, writing=True)
     finally:
         for each in made.values():
             each.close()
@@ -77,6 +82,14 @@ def check_alone(config: Config) -> list[wire.ReadyLine]:
 def _database(database: Database) -> str:
     database.check()
     return f"{database.name}, schema {database.wanted_version()}"
+
+
+def _listed(get: Callable[[], Reach]) -> str:
+    return list_buckets(get())
+
+
+def _written(get: Callable[[], Reach], place: str) -> str:
+    return write_and_remove(get(), place)
 
 
 def _slurm(get: Callable[[], Site]) -> str:

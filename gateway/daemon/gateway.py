@@ -15,6 +15,7 @@ from gateway.daemon.check import Parts, check
 from gateway.daemon.clean import Cleaner
 from gateway.daemon.dryrun import scripts
 from gateway.daemon.events import Dispatcher
+from gateway.daemon.image_cache import ImageCaches
 from gateway.daemon.image_service import ImageService
 from gateway.daemon.image_stager import ImageStager
 from gateway.daemon.job_admin import JobAdmin
@@ -22,8 +23,10 @@ from gateway.daemon.late_inputs import LateInputs
 from gateway.daemon.logs import LogKeeper, LogRoad
 from gateway.daemon.loops import Loop
 from gateway.daemon.mailbox import Mailbox
+from gateway.daemon.node_requests import NodeRequests
 from gateway.daemon.outlook import Looker, expected_start, look
 from gateway.daemon.poll import Poller
+from gateway.daemon.progress import ProgressRoad
 from gateway.daemon.refdata import Stager
 from gateway.daemon.refdata_service import RefdataService
 from gateway.daemon.request_service import RequestService
@@ -82,6 +85,7 @@ class Gateway:
             template_path(section.template)
         self.templates = Templates(self.database, self.sites)
         lookers = [Looker(site) for site in self.sites.values()]
+        known = {each.name: each for each in lookers}
         self.site_list = Sites(
             self.database, config.sites, self.trouble, self._wake_all, lambda: look(lookers)
         )
@@ -98,7 +102,10 @@ class Gateway:
             timedelta(hours=config.webhooks.give_up_hours),
             self.events_wake,
         )
+        self._caches = ImageCaches(self.database, self.sites)
         self.loops = [loop for site in self.sites.values() for loop in self._loops(site)]
+        for each in lookers:
+            each.want()
         self.loops += [
             Loop(f"look:{each.name}", each.tick, self.sites[each.name].look_wake, self._stop)
             for each in lookers
@@ -111,13 +118,15 @@ class Gateway:
         jobs = JobService(
             self.database,
             Admission(
-                config, self.database, self.objects, self.registry, self._start, self.trouble
+                *(config, self.database, self.objects, self.registry, self._start, self.trouble),
+                lambda name: known[name].known(),
             ),
             LogRoad(self.database, self.objects, self.sites),
             self._wake,
             self.trouble,
             lambda name: self.sites[name].waits if name in self.sites else {},
             self._scripts,
+            ProgressRoad(self.sites),
         )
         public = (
             self.objects if config.s3.public() == config.s3 else ObjectStore(config.s3.public())
@@ -141,10 +150,12 @@ class Gateway:
             Webhooks(self.database, config.webhooks, self._roads.probe, self.events_wake.set),
             RequestService(self.database, self.objects, config.path_rules, images, data),
             Restarts(self.database, self._wake),
+            NodeRequests(config, self.database, self.objects),
+            self._caches,
         )
         self.parts = Parts(
             lambda: self.database,
-            lambda: self.objects,
+            {name: partial(self.objects.store, name) for name in config.s3.each()},
             self.crane,
             {name: partial(self.sites.__getitem__, name) for name in self.sites},
         )
@@ -162,6 +173,7 @@ class Gateway:
             keepers = [Loop(f"logs:{site.name}", keeper.tick, site.log_wake, self._stop)]
         skipper = Skipper(self.database, self.objects, site)
         late = LateInputs(self.database, self.objects, site)
+        cache = partial(self._caches.tick, site.name)
         images = ImageStager(self.database, site, self.registry)
         return [
             Loop(f"submit:{site.name}", submitter.tick, site.submit_wake, self._stop),
@@ -172,6 +184,7 @@ class Gateway:
             Loop(f"clean:{site.name}", cleaner.tick, site.clean_wake, self._stop),
             Loop(f"refdata:{site.name}", stager.tick, site.refdata_wake, self._stop),
             *keepers,
+            Loop(f"cache:{site.name}", cache, threading.Event(), self._stop),
             Loop(f"images:{site.name}", images.tick, site.images_wake, self._stop),
         ]
 

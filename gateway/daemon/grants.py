@@ -8,28 +8,54 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.config import S3Section
+from gateway.daemon.output_uploads import OutputUploads, lock_of
 from gateway.daemon.result import Host
-from gateway.jobs.states import Phase
 from gateway.s3.announced import expected_etag, grant_parts
-from gateway.s3.client import Grant, ObjectStore
+from gateway.s3.client import Algorithm, Checksum, Grant, ObjectStore
+from gateway.s3.parts import MOST_BYTES, part_size_for
 from gateway.s3.paths import MAX_KEY_BYTES
+from gateway.s3.stores import section_of
 from gateway.store import jobs as store
 from gateway.store.db import Database
-from gateway.store.tables import Container, OutputFile
+from gateway.store.tables import OutputFile
 
 _MOST_FILES = 10_000  # of one request; the agent asks for 500 at once
 
 
+class AskedChecksum(BaseModel):
+    """The CRC of an output, base64; without a value where it is found as the parts are sent."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    algorithm: Algorithm
+    value: str | None = Field(default=None, pattern=r"^[A-Za-z0-9+/]{6,11}={1,2}$")
+
+
 class AskedOutput(BaseModel):
-    """An output that a node wants to upload; `size` in bytes, checksums base64."""
+    """An output that a node wants to upload; `size` in bytes, checksums base64. Either `checksum` or `md5` is there."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
     path: str = Field(min_length=1, max_length=4096)
     size: int = Field(ge=0, lt=1 << 62)
-    md5: str = Field(pattern=r"^[A-Za-z0-9+/]{22}==$")
+    checksum: AskedChecksum | None = None
+    md5: str | None = Field(default=None, pattern=r"^[A-Za-z0-9+/]{22}==$")
     crc64nvme: str | None = Field(default=None, pattern=r"^[A-Za-z0-9+/]{11}=$")
     part_md5s: list[str] | None = None
+
+    @property
+    def crc(self) -> Checksum | None:
+        """The CRC of all, where it is known."""
+        if self.checksum is not None and self.checksum.value is not None:
+            return Checksum(self.checksum.algorithm, self.checksum.value)
+        return None if self.crc64nvme is None else Checksum("CRC64NVME", self.crc64nvme)
+
+    @property
+    def algorithm(self) -> Algorithm | None:
+        """The CRC that the store shall keep."""
+        if self.checksum is not None:
+            return self.checksum.algorithm
+        return None if self.crc64nvme is None else "CRC64NVME"
 
 
 class Request(BaseModel):
@@ -58,6 +84,7 @@ class Granter:
         self._config = config
         self._db = database
         self._objects = objects
+        self._uploads = OutputUploads(database, objects)
 
     def inputs(self, request: Request) -> list[dict[str, Any]]:
         """Grant the reading of inputs."""
@@ -77,12 +104,17 @@ class Granter:
         """Grant the writing of outputs, of the bytes that the node announced."""
         bucket, _, prefix = output_dir.partition("/")
         keys = self._keys(request, prefix)
-        etags = [self._expected_etag(asked) for asked in request.outputs]
-        self._drop_stale(request, bucket, keys)
-        rows = self._register(request, bucket, keys, etags)
-        return [
-            self._grant_output(row, asked) for row, asked in zip(rows, request.outputs, strict=True)
+        part_size = section_of(self._config, bucket).part_size
+        etags = [
+            _expected_etag(asked, part_size_for(asked.size, part_size)) for asked in request.outputs
         ]
+        with lock_of(request.job_id, request.container):
+            self._drop_stale(request, keys)
+            rows = self._register(request, bucket, keys, etags)
+            return [
+                self._grant_output(row, asked, part_size_for(asked.size, part_size))
+                for row, asked in zip(rows, request.outputs, strict=True)
+            ]
 
     @staticmethod
     def _keys(request: Request, prefix: str) -> list[str]:
@@ -96,7 +128,7 @@ class Granter:
             raise ValueError("an output was announced twice in one request")
         return keys
 
-    def _drop_stale(self, request: Request, bucket: str, keys: Sequence[str]) -> None:
+    def _drop_stale(self, request: Request, keys: Sequence[str]) -> None:
         """Abort the uploads of outputs that have other bytes now: their parts are of no use."""
         with self._db.read() as session:
             known = store.output_by_key(session, request.job_id, keys)
@@ -105,13 +137,12 @@ class Granter:
             if (
                 row is not None
                 and row.container == request.container
-                and row.upload_id is not None
-                and (row.size, row.md5) != (asked.size, asked.md5)
+                and (row.size, row.md5) != (asked.size, asked.md5 or "")
             ):
-                self._objects.abort_upload(bucket, key, row.upload_id)
+                self._uploads.drop(row)
 
     def _register(
-        self, request: Request, bucket: str, keys: Sequence[str], etags: Sequence[str]
+        self, request: Request, bucket: str, keys: Sequence[str], etags: Sequence[str | None]
     ) -> list[OutputFile]:
         rows: list[OutputFile] = []
         with self._db.write() as session:
@@ -124,53 +155,47 @@ class Granter:
                     key=key,
                     path=asked.path,
                     size=asked.size,
-                    md5=asked.md5,
+                    md5=asked.md5 or "",
                 )
                 if row.container != request.container:
                     raise ValueError(
                         f"containers {row.container} and {request.container} both write {bucket}/{key}; "
                         "have each write other file names, or set params.declobber"
                     )
-                if (row.size, row.md5) != (asked.size, asked.md5):
+                if (row.size, row.md5) != (asked.size, asked.md5 or ""):
                     row.upload_id = None
-                row.size, row.md5, row.crc64nvme = asked.size, asked.md5, asked.crc64nvme
+                row.size, row.md5 = asked.size, asked.md5 or ""
+                row.crc64nvme = (
+                    asked.crc.value if asked.crc and asked.algorithm == "CRC64NVME" else None
+                )
                 row.etag = etag
                 session.add(row)
                 rows.append(row)
         return rows
 
-    def _expected_etag(self, asked: AskedOutput) -> str:
-        what = f"the output {asked.path!r}"
-        return expected_etag(what, asked.size, asked.md5, asked.part_md5s, self._config.part_size)
-
-    def _grant_output(self, row: OutputFile, asked: AskedOutput) -> dict[str, Any]:
-        if asked.part_md5s is None or asked.size <= self._config.part_size:
-            put = self._objects.grant_put(row.bucket, row.key, asked.md5, asked.crc64nvme)
+    def _grant_output(self, row: OutputFile, asked: AskedOutput, part_size: int) -> dict[str, Any]:
+        if asked.size <= part_size:
+            put = self._objects.grant_put(row.bucket, row.key, asked.md5, asked.crc)
             return {"path": asked.path, "put": _grant(put), "multipart": None}
-        upload = self._upload(row, asked)
-        multipart = grant_parts(
-            self._objects, row.bucket, row.key, upload, asked.part_md5s, self._config.part_size
-        )
+        upload, there = self._uploads.open(row, asked.algorithm)
+        count = -(-asked.size // part_size)
+        md5s: Sequence[str | None] = asked.part_md5s or [None] * count
+        multipart = grant_parts(self._objects, row.bucket, row.key, upload, md5s, part_size, there)
         return {"path": asked.path, "put": None, "multipart": multipart.model_dump()}
 
-    def _upload(self, row: OutputFile, asked: AskedOutput) -> str:
-        """Return the multipart upload of an output: the one that is under way, so that its parts count, or a new one."""
-        if row.upload_id is not None and self._objects.upload_open(
-            row.bucket, row.key, row.upload_id
-        ):
-            return row.upload_id
-        upload = self._objects.start_upload(row.bucket, row.key, asked.crc64nvme is not None)
-        with self._db.write() as session:
-            stored = session.get(OutputFile, row.id)
-            container = session.get(Container, (row.job_id, row.container))
-            going = container is not None and not Phase.of(container.phase).terminal
-            if stored is not None and going:
-                stored.upload_id = upload
-                session.add(stored)
-        if stored is None or not going:  # it ended or is run again: nobody would ever abort this
-            self._objects.abort_upload(row.bucket, row.key, upload)
-            raise ValueError("the job has ended")
-        return upload
+
+def _expected_etag(asked: AskedOutput, part_size: int) -> str | None:
+    """Return the ETag that S3 will give an output; None where its node will say."""
+    what = f"the output {asked.path!r}"
+    if asked.size > MOST_BYTES:
+        raise ValueError(
+            f"{what} has {asked.size} bytes, and S3 takes {MOST_BYTES} at most; write smaller files"
+        )
+    if asked.md5 is not None:
+        return expected_etag(what, asked.size, asked.md5, asked.part_md5s, part_size)
+    if asked.checksum is None or (asked.size <= part_size and asked.checksum.value is None):
+        raise ValueError(f"{what} was announced without a checksum")
+    return None
 
 
 def _grant(grant: Grant) -> dict[str, Any]:

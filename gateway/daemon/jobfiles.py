@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from gateway.array import parse_array
@@ -17,6 +18,7 @@ from gateway.jobs import inside
 from gateway.jobs.quantities import slurm_minutes
 from gateway.jobs.script import SCRIPT_NAME, program
 from gateway.refdata.archives import directory_name
+from gateway.s3.stores import section_of, trusts
 from gateway.slurm.render import ScriptValues, render
 from gateway.store.tables import Container, InputFile, Job, Refdata, Submission
 
@@ -175,7 +177,7 @@ def _slurm_variables(job: Job) -> dict[str, str]:
 def _job(
     config: Config, site: Site, submission: Submission, job: Job, refdata: Refdata | None
 ) -> bytes:
-    section, s3 = site.section, config.s3
+    section = site.section
     registry = str(job.image["name"]).partition("/")[0]
     params = job.job_input["params"]
     memory_mb, overhead_mb = _memory_mb(site, job)
@@ -220,11 +222,16 @@ def _job(
         else None,
         "max_log_size": section.max_log_size,
         "s3": {
-            "ca_file": str(s3.ca_file) if s3.ca_file else None,
-            "insecure": s3.insecure,
-            "part_size": s3.part_size,
+            "part_size": _part_size(config, job),
+            "stores": [asdict(trust) for trust in trusts(config.s3)],
         },
     }
+    if section.grants_url is not None:
+        ca_file = section.grants_ca_file
+        document["grants"] = {
+            "url": section.grants_url,
+            "ca_file": str(ca_file) if ca_file else None,
+        }
     if refdata is not None:
         document["refdata"] = [_mount(site, job, refdata)]
     if script is not None:
@@ -238,6 +245,12 @@ def _job(
         where = {} if staging["kind"] == "image" else {"directory": site.refdata_dir}
         document["staging"] = {**staging, **where}
     return json.dumps(document).encode()
+
+
+def _part_size(config: Config, job: Job) -> int:
+    """Return the size of parts, in bytes, at the store of a job's outputs; one that stages has none."""
+    bucket = job.output_dir.partition("/")[0]
+    return (section_of(config.s3, bucket) if bucket else config.s3).part_size
 
 
 def _mount(site: Site, job: Job, refdata: Refdata) -> dict[str, str]:
@@ -262,6 +275,7 @@ def _container(container: Container, inputs: Sequence[InputFile]) -> bytes:
                 "etag": item.etag,
                 "part_sizes": item.part_sizes,
                 "crc64nvme": item.crc64nvme if item.check_crc64nvme else None,
+                "stored_crc64nvme": None if item.check_crc64nvme else item.crc64nvme,
             }
             for item in inputs
         ],

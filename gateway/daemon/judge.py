@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -43,12 +44,13 @@ def failed_by_itself(container: Container) -> bool:
 
 def lost_in_slurm(slurm_state: str, container: Container) -> bool:
     """Whether its node or its place was taken from a container before it could end: what a site's `max_requeues` is for."""
-    outcome = (container.result or {}).get("outcome")
-    return slurm_state.split(" ", maxsplit=1)[0] in LOST and outcome in (
-        None,
-        "canceled",
-        "agent-failed",
-    )
+    if slurm_state.split(" ", maxsplit=1)[0] not in LOST:
+        return False
+    result = container.result or {}
+    if result.get("outcome") == "container-failed":
+        # What Slurm kills of a lost job it kills in any order: the agent may have lived to tell of the container's end.
+        return result.get("signal") in (signal.SIGKILL, signal.SIGTERM)
+    return result.get("outcome") in (None, "canceled", "agent-failed")
 
 
 def judge(
@@ -74,15 +76,17 @@ def judge(
     if memory or told or result.get("memory_ran_out") is True:
         return Phase.ERROR, f"{lookup('OUT_OF_MEMORY').message} than {format_bytes(job.memory)}"
     word = slurm_state.split(" ", maxsplit=1)[0]
-    if outcome in (None, "canceled", "agent-failed") and (
-        outcome is None or word not in ("COMPLETED", "FAILED")
+    if lost_in_slurm(slurm_state, container) or (
+        outcome in (None, "canceled", "agent-failed")
+        and (outcome is None or word not in ("COMPLETED", "FAILED"))
     ):
         return Phase.ERROR, f"{lookup(slurm_state).message}{_by(slurm_state)}"
-    code, signal = result.get("exit_code"), result.get("signal")
-    if outcome == "container-failed" and signal:
-        return Phase.ERROR, f"was killed by signal {signal}"
+    code, killer = result.get("exit_code"), result.get("signal")
+    full = "; the disk of its outputs was full" if result.get("disk_full") is True else ""
+    if outcome == "container-failed" and killer:
+        return Phase.ERROR, f"was killed by signal {killer}{full}"
     if outcome == "container-failed" and code and code != _APPTAINER_FAILED:
-        return Phase.ERROR, f"exited with code {code}"
+        return Phase.ERROR, f"exited with code {code}{full}"
     remedy = "; ask for a longer runtime" if outcome == "timeout" else ""
     return Phase.ERROR, f"failed: {result.get('error') or outcome}{remedy}"
 

@@ -2,53 +2,44 @@
 
 from __future__ import annotations
 
-import hmac
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
-from sqlmodel import select
 
 from gateway.config import Config
-from gateway.daemon.grants import Granter, Request
+from gateway.daemon.grants import Request
 from gateway.daemon.later import Later
+from gateway.daemon.letters import Clerk, Letter
 from gateway.daemon.loops import one_job
 from gateway.daemon.result import Found, keep_results, read_result
 from gateway.daemon.site import Site
-from gateway.errors import GatewayError, SiteError
-from gateway.images.logins import LoginError, Logins
+from gateway.errors import SiteError
 from gateway.jobs.history import advance_container, follow_containers
-from gateway.jobs.outputs import container_dir
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectStore, S3UnavailableError
 from gateway.store import jobs as store
 from gateway.store.db import Database
-from gateway.store.tables import Container, Job, Submission
+from gateway.store.tables import Container
 
 log = structlog.get_logger()
 _MOST = 1000
 _BATCH = 50  # letters that are answered together: nobody waits for all the others
+_HELD = 8 << 20  # bytes of answers that are written together
 _IDLE = 1.0
 _AGAIN = 5.0  # seconds that a request waits for a store that is away
 _QUIET = 1.0  # seconds between two wakings of the poll loop: each costs Slurm a squeue
 
 
 @dataclass(frozen=True)
-class _Letter:
-    """A request of a container of ours; `ended` says whether there is anything left to grant.
-
-    `submission_id` and `number` are of the submission that the container is in.
-    """
+class _Answer:
+    """What a letter, of that name, is answered, and the path that it goes to."""
 
     name: str
-    request: Request
-    output_dir: str
-    ended: bool
-    submission_id: int | None
-    number: int | None
+    letter: Letter
+    path: str
+    data: bytes
 
 
 class Mailbox:
@@ -62,13 +53,14 @@ class Mailbox:
         site: Site,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config = config
         self._db = database
-        self._granter = Granter(config.s3, database, objects)
-        self._logins = Logins(config.images)
+        self._clerk = Clerk(config, database, objects)
         self._site = site
         self._clock = clock
         self._later = Later(_AGAIN, 1, clock)
+        self._unwritten = Later(
+            _AGAIN, _MOST, clock
+        )  # one that cannot be written says nothing of the others
         self._news = False  # results that the poll loop was not woken for yet
         self._quiet_until = clock()
 
@@ -78,6 +70,7 @@ class Mailbox:
             if not store.any_active(session, self._site.name):
                 return _IDLE
         self._later.new_round()
+        self._unwritten.new_round()
         found = self._site.hands.scan(self._site.mailbox, _MOST)
         for start in range(0, len(found), _BATCH):
             self._serve(found[start : start + _BATCH])
@@ -88,56 +81,42 @@ class Mailbox:
 
     def _serve(self, found: Sequence[tuple[str, bytes]]) -> None:
         """Do what some letters say, then remove all but those that must wait."""
-        letters = [letter for name, data in found if (letter := self._read(name, data)) is not None]
+        read = [pair for name, data in found if (pair := self._read(name, data)) is not None]
+        letters = [letter for _, letter in read]
         self._moved([letter for letter in letters if letter.request.kind == "phase"])
         self._ended([letter for letter in letters if letter.request.kind == "result"])
         kept: set[str] = set()
-        answers: list[tuple[str, bytes]] = []
-        for letter in letters:
+        answers: list[_Answer] = []
+        held = 0
+        for name, letter in read:
             if letter.request.kind in ("phase", "result"):
                 continue
-            if not self._later.may(letter.name):
-                kept.add(letter.name)
+            if not (self._later.may(name) and self._unwritten.may(name)):
+                kept.add(name)
                 continue
             try:
                 with one_job(letter.request.job_id, "answering a node", self._tell(letter.request)):
-                    answers.append(self._answer(letter))
+                    answers.append(_Answer(name, letter, *self._answer(letter)))
+                    held += len(answers[-1].data)
             except S3UnavailableError as exc:
-                log.warning("grant.waits", request=letter.name, error=str(exc))
-                self._later.failed(letter.name)
-                kept.add(letter.name)
-        self._write(answers)
+                log.warning("grant.waits", request=name, error=str(exc))
+                self._later.failed(name)
+                kept.add(name)
+            if held > _HELD:
+                kept |= self._write(answers)
+                answers, held = [], 0
+        kept |= self._write(answers)
         done = [f"{self._site.mailbox}/{name}" for name, _ in found if name not in kept]
         if done:
             self._site.hands.remove(done)
 
-    def _read(self, name: str, data: bytes) -> _Letter | None:
+    def _read(self, name: str, data: bytes) -> tuple[str, Letter] | None:
         """Read a letter; None for one that is none, or not of who it says."""
         try:
-            request = Request.model_validate_json(data)
-            query = select(Job.token, Job.output_dir, Job.declobber, Container.phase).where(
-                Job.id == request.job_id,
-                Container.job_id == Job.id,
-                Container.index == request.container,
-            )
-            with self._db.read() as session:
-                row = session.exec(query).first()
-                which = select(Submission.id, Submission.number).where(
-                    Submission.id == Container.submission_id,
-                    Container.job_id == request.job_id,
-                    Container.index == request.container,
-                )
-                place = session.exec(which).first()
-            if row is None or not hmac.compare_digest(row[0].encode(), request.token.encode()):
-                raise ValueError("no such container, or a wrong token")
-            if request.submission is not None and (place is None or place[1] != request.submission):
-                raise ValueError("the container is in another submission by now")
+            return name, self._clerk.read(data)
         except ValueError as exc:
             log.warning("mailbox.refused", request=name, error=str(exc).splitlines()[0])
             return None
-        target = container_dir(row[1], request.container, declobber=row[2])
-        ended = Phase.of(row[3]).terminal
-        return _Letter(name, request, target, ended, place and place[0], place and place[1])
 
     def _tell(self, request: Request) -> Callable[[str], None]:
         def tell(reason: str) -> None:
@@ -146,57 +125,38 @@ class Mailbox:
 
         return tell
 
-    def _answer(self, letter: _Letter) -> tuple[str, bytes]:
+    def _answer(self, letter: Letter) -> tuple[str, bytes]:
         """Return the path and the content of the answer to a request for grants."""
         request = letter.request
-        error = None
-        granted: dict[str, Any] = {"inputs": [], "outputs": []}
-        expires = time.time() + self._config.s3.grant_seconds
-        try:
-            if letter.ended:
-                error = "the job has ended"
-            elif request.kind == "login":
-                granted["login"] = self._login(request)
-            elif request.kind == "stage-in":
-                granted["inputs"] = self._granter.inputs(request)
-            else:
-                granted["outputs"] = self._granter.outputs(request, letter.output_dir)
-        except S3UnavailableError:
-            raise
-        except GatewayError as exc:
-            error = exc.message
-        except ValueError as exc:
-            error = str(exc)
-        answer = {"version": 1, "seq": request.seq, "expires": expires, "error": error, **granted}
         folder = self._site.container_dir(request.job_id, request.container)
         path = f"{folder}/grants/{request.slurm_job_id}.{request.seq}.json"
-        return path, json.dumps(answer).encode()
+        return path, self._clerk.answer(letter)
 
-    def _login(self, request: Request) -> dict[str, str] | None:
-        """Return the login to the registry of the job's image, as the database has that, and of no other."""
-        with self._db.read() as session:
-            image = session.exec(select(Job.image).where(Job.id == request.job_id)).one()
-        try:
-            login = self._logins.get(str(image["name"]))
-        except LoginError as exc:
-            raise ValueError(str(exc)) from exc
-        if login is None:
-            return None
-        log.info("grant.login", job=request.job_id, image=image["name"])
-        return {"username": login.username, "password": login.password}
+    def _write(self, answers: Sequence[_Answer]) -> set[str]:
+        """Write the answers; returns the letters whose answers could not be, which wait and hold up no other.
 
-    def _write(self, answers: Sequence[tuple[str, bytes]]) -> None:
-        """Write the answers. One that cannot be written is dropped and holds up no other: it is asked for again."""
+        The disk of the work directory may be full for a while. Who has ended waits for no answer.
+        """
         try:
-            self._site.hands.write_files(answers)
+            self._site.hands.write_files([(each.path, each.data) for each in answers])
         except SiteError:
-            for answer in answers:
-                try:
-                    self._site.hands.write_files([answer])
-                except SiteError as exc:
-                    log.warning("grant.unwritten", error=str(exc))
+            return {each.name for each in answers if not self._written(each)}
+        return set()
 
-    def _moved(self, letters: Sequence[_Letter]) -> None:
+    def _written(self, answer: _Answer) -> bool:
+        """Write one answer; tell whether there is nothing more to do for it."""
+        try:
+            self._site.hands.write_files([(answer.path, answer.data)])
+        except SiteError as exc:
+            log.warning("grant.unwritten", request=answer.name, error=str(exc))
+            if answer.letter.ended:
+                return True
+            self._unwritten.failed(answer.name)
+            self._tell(answer.letter.request)(f"answering a node waits: {exc}")
+            return False
+        return True
+
+    def _moved(self, letters: Sequence[Letter]) -> None:
         """Note the phases that containers have come to."""
         if not letters:
             return
@@ -220,7 +180,7 @@ class Mailbox:
                 if job is not None:
                     follow_containers(session, job)
 
-    def _ended(self, letters: Sequence[_Letter]) -> None:
+    def _ended(self, letters: Sequence[Letter]) -> None:
         """Keep the results that containers have left."""
         found: dict[tuple[int, int], Found] = {}
         for letter in letters:

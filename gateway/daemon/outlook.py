@@ -1,4 +1,4 @@
-"""What Slurm says now, for who asks: when a site would start a job, and the state of the partitions of all sites.
+"""What Slurm says now, for who asks: when a site would start a job, the partitions of all sites, and how long jobs may be.
 
 Nobody asks Slurm by looking at sites: what it said is kept for some seconds, and a site that is slow keeps nobody waiting.
 """
@@ -17,6 +17,7 @@ from gateway.daemon.dryrun import scripts
 from gateway.daemon.site import Site
 from gateway.errors import ConfigError, SiteError
 from gateway.jobs.anywhere import SECONDS
+from gateway.jobs.limits import Seen
 from gateway.slurm.protocol import Partition, SubmitLaterError
 from gateway.store.db import Database
 from gateway.store.jobs import now
@@ -24,6 +25,7 @@ from gateway.store.submissions import waiting_for_room
 from gateway.store.tables import Job
 
 _KEPT = 5.0  # seconds for which an answer serves
+_OLD = 600.0
 _PATIENCE = 3.0  # seconds that somebody waits for one
 _IDLE = 3600.0
 _PASSING = timedelta(seconds=30)  # for so long one is on its way to Slurm, and waits for nothing
@@ -86,6 +88,7 @@ class Looker:
         self._said = self._clock()
         asked, backend = datetime.now(UTC), self._site.backend.name
         self._done(wire.SlurmNow(backend=backend, asked=asked, partitions=found))
+        self._site.submit_limits()  # nobody waits for these
         return _IDLE
 
     def want(self) -> None:
@@ -96,6 +99,12 @@ class Looker:
             if self._wanted is None:
                 self._wanted = self._clock()
                 self._site.look_wake.set()
+
+    def known(self) -> Seen:
+        """Return what was last seen, at once; where that is long ago it is looked at soon."""
+        if self._looked is None or self._clock() >= self._looked + _OLD:
+            self.want()
+        return Seen(self._now.partitions or (), self._site.known_limits())
 
     def now(self) -> wire.SlurmNow:
         """Return what is known, after some seconds at most; one who had no answer before waits for none."""

@@ -63,7 +63,7 @@ class Poller:
             database, objects, clock, site.submit_wake.set, site.section.max_requeues
         )
         self._ender = Ender(database, site, clock)
-        self._accounting = Accounting(site.backend, clock)
+        self._accounting = Accounting(site, clock)
         self._ended_since: dict[Mark, float] = {}
         self._missing_since: dict[Mark, float] = {}
         self._places: dict[int | None, Place] = {}  # of the submissions of this tick
@@ -106,7 +106,7 @@ class Poller:
         self._forget(placed)
         if records is not None:
             record_usage(self._db, unused, records)
-        return self._wait(placed, tasks, bool(unused))
+        return self._wait(placed, tasks, bool(unused) and self._accounting.kept)
 
     def _changed(
         self, placed: Placed, tasks: Mapping[tuple[str, int | None], TaskState]
@@ -215,7 +215,9 @@ class Poller:
         if outcome is not None:
             return "COMPLETED" if outcome == "ok" else "FAILED"
         # Nothing of it is in Slurm any more: that is all that a canceled job waits for.
-        return "CANCELLED" if container.phase == str(Phase.CANCELING) else ""
+        if container.phase == str(Phase.CANCELING):
+            return "CANCELLED"
+        return "" if self._accounting.kept else "FORGOTTEN"
 
     def _explained(self, container: Container, state: str, record: TaskRecord | None) -> bool:
         """Whether all is known of an end, or was waited for long enough."""
@@ -224,7 +226,7 @@ class Poller:
         waited = self._clock() - self._ended_since.setdefault(_mark(container), self._clock())
         outcome = _outcome(container)
         # One that never began has no steps.
-        told = (
+        told = not self._accounting.kept or (
             record is not None
             and record.end is not None
             and (bool(record.steps) or not record.start)

@@ -51,15 +51,21 @@ def _plain(text: str) -> str:
 Host = Annotated[str, Field(max_length=255, pattern=r"^[A-Za-z0-9_.:-]*$")]
 _Time = Annotated[str, AfterValidator(_is_time)]
 _Code = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
-_Count = Annotated[int, Field(ge=0, lt=1 << 62)]
+Count = Annotated[int, Field(ge=0, lt=1 << 62)]
+Times = dict[
+    Literal["stage-in", "run", "stage-out"], Annotated[list[_Time | None], Field(max_length=2)]
+]
 
 
 class _Output(BaseModel):
     path: str
+    etag: Annotated[str, Field(max_length=100)] = ""
+    crc64nvme: Annotated[str, Field(max_length=12)] | None = None
+    crc32: Annotated[str, Field(max_length=8)] | None = None
 
 
 class Result(BaseModel):
-    """The file. Of each output only the path is kept: what it should be was announced before it was uploaded."""
+    """The file."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -71,15 +77,14 @@ class Result(BaseModel):
     exit_code: _Code | None
     signal: _Code | None
     error: Annotated[str, AfterValidator(_plain)] | None
-    times: dict[
-        Literal["stage-in", "run", "stage-out"], Annotated[list[_Time | None], Field(max_length=2)]
-    ]
-    bytes_in: _Count = 0
-    bytes_out: _Count = 0
+    times: Times
+    bytes_in: Count = 0
+    bytes_out: Count = 0
     image_cached: bool = False
     outputs: list[_Output]
     log_truncated: bool = False
     memory_ran_out: bool = False
+    disk_full: bool = False
 
 
 @dataclass(frozen=True)

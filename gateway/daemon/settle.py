@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import structlog
 from sqlmodel import Session
@@ -14,6 +14,7 @@ from sqlmodel import Session
 from gateway.daemon.judge import failed_by_itself, judge, lost_in_slurm, share
 from gateway.daemon.later import Later
 from gateway.daemon.loops import one_job
+from gateway.daemon.output_uploads import OutputUploads
 from gateway.errors import AppCode, GatewayError
 from gateway.jobs.again import run_again, step_back, summary, upload_again
 from gateway.jobs.history import advance_container
@@ -62,9 +63,14 @@ class _Verdict:
     waits: bool = False
 
     @property
-    def claimed(self) -> set[str]:
-        """Paths that the node says it uploaded."""
-        return {row["path"] for row in (self.ended.container.result or {}).get("outputs", [])}
+    def uploads(self) -> set[tuple[int | None, str]]:
+        """The multipart uploads that were looked after: a late request of the node may have begun another."""
+        return {(row.id, row.upload_id) for row in self.outputs if row.upload_id is not None}
+
+    @cached_property
+    def claimed(self) -> dict[str, Mapping[str, str | None]]:
+        """What the node says it uploaded, by path: ETag and CRCs."""
+        return {row["path"]: row for row in (self.ended.container.result or {}).get("outputs", [])}
 
     def wanted(self, row: OutputFile) -> bool:
         """Whether an output counts: of a container that ended well, what its last run uploaded, not one before."""
@@ -77,7 +83,7 @@ class _Verdict:
         if self.phase is not Phase.COMPLETE:
             return
         bad = [text for row in self.outputs if (text := self.seen.get(row.id)) and self.wanted(row)]
-        lost = sorted(self.claimed - {row.path for row in self.outputs})
+        lost = sorted(self.claimed.keys() - {row.path for row in self.outputs})
         if lost:
             bad.append(f"failed: its output {lost[0]!r} was never granted and cannot be verified")
         if bad:
@@ -97,6 +103,7 @@ class Settler:
     ) -> None:
         self._db = database
         self._objects = objects
+        self._uploads = OutputUploads(database, objects)
         self._on_again = on_again
         self._max_requeues = max_requeues
         self._later = Later(_AGAIN, 1, clock)
@@ -112,11 +119,11 @@ class Settler:
             verdicts = self._judge([each for each in batch if self._may(each)], jobs, why)
             pairs = [(verdict, row) for verdict in verdicts for row in verdict.outputs]
             list(self._pool.map(lambda pair: self._see(*pair), pairs))
-            good = [verdict for verdict in verdicts if not verdict.waits]
-            self._store(good)
+            good = self._store([verdict for verdict in verdicts if not verdict.waits])
             left = {each.key for each in batch} - {verdict.ended.key for verdict in good}
             for job_id, _ in left:
-                why.setdefault(job_id, f"verifying the outputs waits: {self._trouble}")
+                trouble = self._trouble or "an upload began meanwhile"
+                why.setdefault(job_id, f"verifying the outputs waits: {trouble}")
         return why
 
     def _may(self, ended: Ended) -> bool:
@@ -141,16 +148,18 @@ class Settler:
         container = ended.container
         record = share(ended.record, container.index, shared=ended.shared)
         phase, error = judge(job, container, ended.state, record, shared=ended.shared)
-        retry = failed_by_itself(container) and container.retried < job.retries
-        lost = lost_in_slurm(ended.state, container) and container.requeued < self._max_requeues
-        again = phase is Phase.ERROR and (retry or lost)
+        if lost_in_slurm(ended.state, container):
+            more = container.requeued < self._max_requeues
+        else:
+            more = failed_by_itself(container) and container.retried < job.retries
+        again = phase is Phase.ERROR and more
         return _Verdict(ended, phase, error, outputs, again)
 
     def _run_again(self, session: Session, row: Container, verdict: _Verdict, job: Job) -> str:
         """Have a container run again; return why, as it follows its name in a sentence."""
         row.slurm_state, row.error = verdict.ended.state, verdict.error
         row.node = verdict.ended.node or row.node
-        if failed_by_itself(verdict.ended.container):
+        if not lost_in_slurm(verdict.ended.state, verdict.ended.container):
             row.retried += 1
             what = f"retry {row.retried} of {job.retries}"
         else:
@@ -170,17 +179,20 @@ class Settler:
             verdict.waits = True
             return
         try:
-            wrong = self._compare(row) if verdict.wanted(row) else "of no use"
-            if wrong is not None and row.upload_id is not None:
-                self._abort(row)
+            wrong = (
+                self._compare(row, verdict.claimed.get(row.path, {}))
+                if verdict.wanted(row)
+                else "of no use"
+            )
+            self._uploads.drop(row)
         except S3UnavailableError as exc:
             self._trouble, verdict.waits = exc.message, True
             self._later.failed(verdict.ended.key)
         else:
             verdict.seen[row.id] = wrong
 
-    def _compare(self, row: OutputFile) -> str | None:
-        """Compare an output with S3: None where it is right, else what is wrong."""
+    def _compare(self, row: OutputFile, claim: Mapping[str, str | None]) -> str | None:
+        """Compare an output with S3: None where it is right, else what is wrong. What was announced goes before the claim."""
         name = f"{row.bucket}/{row.key}"
         try:
             head = self._objects.inspect(row.bucket, row.key)
@@ -190,35 +202,37 @@ class Settler:
             if exc.code in (AppCode.S3_PATH_NOT_FOUND, AppCode.S3_BUCKET_NOT_FOUND):
                 return f"failed: its output {name} is not in S3"
             return f"failed: its output {name} cannot be verified: {exc.message}"
-        if head.size != row.size or head.etag != row.etag:
+        etag, crc = row.etag or claim.get("etag"), row.crc64nvme or claim.get("crc64nvme")
+        if not etag and None in (crc, head.crc64nvme):
+            return (
+                f"failed: its output {name} cannot be verified: its node has not said what it wrote"
+            )
+        if head.size != row.size or head.etag != (etag or head.etag):
             return (
                 f"failed: its output {name} in S3 is not what the container wrote: {head.size} bytes "
-                f"with ETag {head.etag} instead of {row.size} bytes with {row.etag}; something else wrote that key"
+                f"with ETag {head.etag} instead of {row.size} bytes with {etag}; something else wrote that key"
             )
-        if None not in (head.crc64nvme, row.crc64nvme) and head.crc64nvme != row.crc64nvme:
-            return (
-                f"failed: its output {name} in S3 is not what the container wrote: CRC64NVME {head.crc64nvme} "
-                f"instead of {row.crc64nvme}"
-            )
-        row.crc64nvme = head.crc64nvme or row.crc64nvme
+        for kind, found, right in (
+            ("CRC64NVME", head.crc64nvme, crc),
+            ("CRC32", head.crc32, claim.get("crc32")),
+        ):
+            if None not in (found, right) and found != right:
+                return (
+                    f"failed: its output {name} in S3 is not what the container wrote: {kind} {found} "
+                    f"instead of {right}"
+                )
+        row.etag, row.crc64nvme = head.etag, head.crc64nvme or crc
         return None
 
-    def _abort(self, row: OutputFile) -> None:
-        try:
-            self._objects.abort_upload(row.bucket, row.key, row.upload_id or "")
-        except S3UnavailableError:
-            raise
-        except (
-            GatewayError
-        ) as exc:  # who may not abort it can do no more, and the job has ended all the same
-            log.warning("upload.stays", job=row.job_id, key=row.key, error=exc.message)
-
-    def _store(self, verdicts: Sequence[_Verdict]) -> None:
+    def _store(self, verdicts: Sequence[_Verdict]) -> list[_Verdict]:
+        """Write down how containers ended; returns those that were, without some whose uploads are others by now."""
         if not verdicts:
-            return
+            return []
         again: dict[int, list[tuple[Container, str]]] = {}
         with self._db.write() as session:
-            for verdict in verdicts:
+            now = _uploads(store.outputs_of(session, {each.ended.key for each in verdicts}))
+            done = [each for each in verdicts if now.get(each.ended.key, set()) <= each.uploads]
+            for verdict in done:
                 verdict.conclude()
                 ended = verdict.ended
                 row = session.get(Container, ended.key)
@@ -243,6 +257,16 @@ class Settler:
                 _tell(session, job_id, rows)
         if again:
             self._on_again()
+        return done
+
+
+def _uploads(rows: Sequence[OutputFile]) -> dict[tuple[int, int], set[tuple[int | None, str]]]:
+    """Return the multipart uploads of outputs by container, each with its output."""
+    found: dict[tuple[int, int], set[tuple[int | None, str]]] = {}
+    for row in rows:
+        if row.upload_id is not None:
+            found.setdefault((row.job_id, row.container), set()).add((row.id, row.upload_id))
+    return found
 
 
 def _tell(session: Session, job_id: int, rows: Sequence[tuple[Container, str]]) -> None:

@@ -85,9 +85,9 @@ class Site:
         return self._limits
 
     def submit_limits(self) -> SubmitLimits:
-        """How many tasks Slurm's queue takes, looked up every ten minutes; nothing is limited while that is not known."""
+        """How much Slurm takes, looked up every ten minutes; nothing is limited while that is not known."""
         read, limits = self._submit_limits
-        if self.section.slurm_user is not None and time.monotonic() - read >= _LIMITS_KEPT:
+        if time.monotonic() - read >= _LIMITS_KEPT:
             try:
                 limits = read_submit_limits(
                     self.hands,
@@ -99,6 +99,10 @@ class Site:
                 log.warning("limits.unknown", site=self.name, error=str(exc))
             self._submit_limits = time.monotonic(), limits
         return limits
+
+    def known_limits(self) -> SubmitLimits:
+        """Return what was last looked up, at once."""
+        return self._submit_limits[1]
 
     def agent(self, *, fresh: bool = False) -> str:
         """Put the node agent into the work directory, once for each version of it; return its directory.

@@ -269,7 +269,8 @@ class Submitter:
         if not due:
             return
         try:
-            records = self._site.backend.accounting(min(s.created for s in due))
+            kept = self._site.limits().accounting
+            records = self._site.backend.accounting(min(s.created for s in due)) if kept else []
         except SiteError as exc:
             # It may have run and left squeue: without the accounting nothing proves that it did not.
             for submission in due:

@@ -39,14 +39,14 @@ class Turns:
         self._served = served or {}
         self._default = account, qos
         self._users: Counter[str] = Counter()
-        self._used: Counter[tuple[str, str]] = Counter()
-        self._full: dict[tuple[str, str], str] = {}
+        self._used: Counter[str] = Counter()
+        self._full: dict[str, str] = {}
         for row in queued:
             self._users[row.user] += row.tasks
             for key in self._of(row.account, row.qos):
                 self._used[key] += row.tasks
 
-    def _of(self, account: str | None, qos: str | None) -> dict[tuple[str, str], int]:
+    def _of(self, account: str | None, qos: str | None) -> dict[str, int]:
         return self._limits.of(account or self._default[0], qos or self._default[1])
 
     def ordered(self, waiting: Sequence[Waiting]) -> list[Waiting]:
@@ -67,15 +67,14 @@ class Turns:
         """
         count = tasks(submission)
         limits = self._of(job.account, job.qos)
-        for key, most in limits.items():
-            if key in self._full or (self._used[key] and self._used[key] + count > most):
-                kind, name = key
+        for whose, most in limits.items():
+            if whose in self._full or (self._used[whose] and self._used[whose] + count > most):
                 return self._full.setdefault(
-                    key,
-                    f"waits in the gateway: Slurm takes at most {most} tasks of the {kind} {name} at one time",
+                    whose,
+                    f"waits in the gateway: Slurm takes at most {most} tasks of {whose} at one time",
                 )
-        for key in limits:
-            self._used[key] += count
+        for whose in limits:
+            self._used[whose] += count
         return None
 
 

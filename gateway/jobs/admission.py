@@ -18,6 +18,7 @@ from gateway.jobs.caller import Caller
 from gateway.jobs.globs import directory, parse_glob
 from gateway.jobs.idempotency import Once, digest_of
 from gateway.jobs.inputs import UNKNOWN, Inputs, awaited, check_early, look, rows
+from gateway.jobs.limits import Seen, check_time
 from gateway.jobs.model import JobInput, check_site, parse_job_input
 from gateway.jobs.mounts import refdata_mount_point
 from gateway.jobs.resources import Choice, choose
@@ -25,6 +26,7 @@ from gateway.jobs.sites import require_active
 from gateway.jobs.states import Phase
 from gateway.s3.client import ObjectStore
 from gateway.s3.paths import parse_prefix
+from gateway.s3.stores import store_of
 from gateway.store import jobs as store
 from gateway.store import refdata as refdata_store
 from gateway.store.db import Database
@@ -52,7 +54,7 @@ class Admission:
     """The one way by which jobs come into the database.
 
     `start(job)` asks a site when it would start one that is not stored yet; `trouble(site)` says why a site does not answer, if
-    it does not.
+    it does not; `seen(site)` what Slurm was last seen to have there.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Admission:
         images: ImageRegistry,
         start: Start = lambda _: None,
         trouble: Callable[[str], str | None] = lambda _: None,
+        seen: Callable[[str], Seen] = lambda _: Seen(),
     ) -> None:
         self._config = config
         self._db = database
@@ -70,6 +73,7 @@ class Admission:
         self._images = images
         self._start = start
         self._trouble = trouble
+        self._seen = seen
 
     def admit(self, caller: Caller, body: object, key: str | None = None) -> Job:
         """Check a request whole and store it as a job; return the job that the same request with that key made before.
@@ -124,8 +128,10 @@ class Admission:
         with self._db.read() as session:
             check_dependencies(session, caller.user, asked)
             dirs = awaited(session, asked)
-        for path in _read(asked):
+        for field, path in _read(asked):
+            self._in_a_store(field, path)
             access.require(self._config.path_rules, caller, path, "read")
+        self._in_a_store("output_dir", asked.output_dir)
         access.require(self._config.path_rules, caller, asked.output_dir, "write")
         image = self._images.get(asked.image)
         variants = fitting.keep(lambda name: self._images.variant(image, name))
@@ -146,6 +152,12 @@ class Admission:
         )
         return replace(at(pick.site), why=pick.why)
 
+    def _in_a_store(self, field: str, path: str) -> None:
+        try:
+            store_of(self._config.s3, path.partition("/")[0])
+        except GatewayError as exc:
+            raise GatewayError(exc.code, f"{field}: {exc.message}") from exc
+
     def _names(self, asked: JobInput) -> list[str]:
         """Return the site that a job names, or all of them."""
         sites = self._config.sites
@@ -164,7 +176,9 @@ class Admission:
         with self._db.read() as session:
             require_active(session, name, site)
         check_site(asked, name, site)
-        return choose(asked, caller, name, site)
+        choice = choose(asked, caller, name, site)
+        check_time(asked, choice, name, site, self._seen(name))
+        return choice
 
     def _pick(self, fitting: Fitting, jobs: Mapping[str, Job], image: Image) -> Pick:
         """Take the site that would start a job first; those without its reference data come after those with it."""
@@ -215,10 +229,12 @@ def new_job(caller: Caller, checked: Checked) -> Job:
     )
 
 
-def _read(asked: JobInput) -> Iterator[str]:
-    """Paths that a job reads; what is to be listed is allowed where the prefix is that holds all of it."""
-    for item in (*asked.files, *asked.shared):
-        yield item.file
-    yield from asked.input_dirs or ()
-    for text in asked.input_globs or ():
-        yield str(directory(parse_glob(text)))
+def _read(asked: JobInput) -> Iterator[tuple[str, str]]:
+    """Fields and paths that a job reads; what is to be listed is allowed where the prefix is that holds all of it."""
+    for field, items in (("input_files", asked.files), ("shared_inputs", asked.shared)):
+        for number, item in enumerate(items):
+            yield f"{field}[{number}]", item.file
+    for number, text in enumerate(asked.input_dirs or ()):
+        yield f"input_dirs[{number}]", text
+    for number, text in enumerate(asked.input_globs or ()):
+        yield f"input_globs[{number}]", str(directory(parse_glob(text)))

@@ -16,8 +16,9 @@ from gateway.jobs import access
 from gateway.jobs.audit import audit
 from gateway.jobs.caller import Caller
 from gateway.jobs.fields import Crc64Nvme
+from gateway.jobs.unknown_uploads import BEGUN, abort_unknown
 from gateway.s3.announced import expected_etag, grant_parts, wire_grant
-from gateway.s3.client import ObjectInfo, ObjectStore
+from gateway.s3.client import Checksum, ObjectInfo, ObjectStore
 from gateway.s3.parts import MOST_PARTS
 from gateway.s3.paths import MAX_KEY_BYTES, S3Path, parse_object
 from gateway.store import jobs as store
@@ -123,7 +124,10 @@ class Files:
             stale = uploads.older(session, store.now() - KEPT, _ENOUGH)
         for row in stale:
             try:
-                self._objects.abort_upload(row.bucket, row.key, row.upload_id)
+                if row.upload_id == BEGUN:
+                    abort_unknown(self._db, self._objects, row.bucket, row.key)
+                else:
+                    self._objects.abort_upload(row.bucket, row.key, row.upload_id)
             except GatewayError as exc:  # the bucket is gone, or not ours any more
                 log.warning("files.stale", bucket=row.bucket, key=row.key, error=exc.message)
             with self._db.write() as session:
@@ -165,14 +169,19 @@ class Files:
             return wire.Upload(file=str(path), there=True)
         bucket, key = path.bucket, path.key
         if asked.part_md5s is None:
-            put = self._public.grant_put(bucket, key, asked.md5, asked.crc64nvme)
+            crc = asked.crc64nvme
+            put = self._public.grant_put(
+                bucket, key, asked.md5, None if crc is None else Checksum("CRC64NVME", crc)
+            )
             return wire.Upload(file=str(path), there=False, put=wire_grant(put))
-        upload = self._upload(caller, path, asked, part_size)
-        parts = grant_parts(self._public, bucket, key, upload, asked.part_md5s, part_size)
+        upload, has = self._upload(caller, path, asked, part_size)
+        parts = grant_parts(self._public, bucket, key, upload, asked.part_md5s, part_size, has)
         return wire.Upload(file=str(path), there=False, multipart=parts)
 
-    def _upload(self, caller: Caller, path: S3Path, asked: Announced, part_size: int) -> str:
-        """Return the multipart upload of these bytes: the caller's that is under way, or a new one."""
+    def _upload(
+        self, caller: Caller, path: S3Path, asked: Announced, part_size: int
+    ) -> tuple[str, list[wire.PartThere]]:
+        """Return the multipart upload of these bytes, and its parts: the caller's that is under way, or a new one."""
         wanted = Upload(
             user=caller.user,
             bucket=path.bucket,
@@ -181,23 +190,26 @@ class Files:
             md5=asked.md5,
             crc64nvme=asked.crc64nvme is not None,
             part_size=part_size,
-            upload_id="",
+            upload_id=BEGUN,
             created=store.now(),
         )
         with self._db.read() as session:
             known = uploads.same(session, wanted)
         if known is not None:
-            if self._objects.upload_open(path.bucket, path.key, known.upload_id):
-                return known.upload_id
+            has = self._objects.parts_there(path.bucket, path.key, known.upload_id)
+            if has is not None:
+                return known.upload_id, has
             with self._db.write() as session:
                 uploads.forget(session, known)
-        wanted.upload_id = self._objects.start_upload(
-            path.bucket, path.key, asked.crc64nvme is not None
-        )
-        upload = wanted.upload_id
         with self._db.write() as session:
+            session.add(wanted)  # before it begins: what the daemon dies over is found by this row
+        upload = self._objects.start_upload(
+            path.bucket, path.key, None if asked.crc64nvme is None else "CRC64NVME"
+        )
+        with self._db.write() as session:
+            wanted.upload_id = upload
             session.add(wanted)
-        return upload
+        return upload, []
 
     def _expiry(self) -> datetime:
         return store.now() + timedelta(seconds=self._config.s3.grant_seconds)

@@ -5,19 +5,61 @@ A request that gets here is well-formed; `gateway.jobs.model` has seen to that.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from gateway import wire
 from gateway.config import SiteSection
 from gateway.errors import AppCode, ErrorDetail, GatewayError
-from gateway.jobs.quantities import format_bytes, iso_duration
+from gateway.jobs.quantities import format_bytes, iso_duration, slurm_minutes
+from gateway.slurm.submit_limits import SubmitLimits
 
 if TYPE_CHECKING:
     from gateway.jobs.model import JobInput
+    from gateway.jobs.resources import Choice
 
 
 def usable_memory(site: SiteSection) -> int:
     """Bytes that one container may ask for: a node's memory less what the gateway adds itself."""
     return site.memory_per_node - site.overhead_memory
+
+
+class Seen(NamedTuple):
+    """What Slurm was last seen to have at a site; where it has not been seen, nothing is refused."""
+
+    partitions: Sequence[wire.SlurmPartition] = ()
+    limits: SubmitLimits = SubmitLimits()
+
+
+def check_time(
+    job: JobInput, choice: Choice, site_name: str, site: SiteSection, seen: Seen
+) -> None:
+    """Hold a job to the time that Slurm gives in its partition, or the default one, by its QOS and account.
+
+    Slurm would let a longer one wait for ever, or refuse it.
+
+    Raises
+    ------
+    GatewayError
+        ILLEGAL_PARAMETER.
+    """
+    here = [
+        (f"partition {each.name}", each.max_runtime_min)
+        for each in seen.partitions
+        if (each.default if choice.partition is None else each.name == choice.partition)
+        and each.max_runtime_min is not None
+    ]
+    if (by := seen.limits.minutes(choice.account, choice.qos)) is not None:
+        here.append(by)
+    for what, most in here:
+        if slurm_minutes(job.runtime) + site.staging_minutes > most:
+            left = max(0, most - site.staging_minutes)
+            raise GatewayError(
+                AppCode.ILLEGAL_PARAMETER,
+                f"runtime: must be at most {iso_duration(left * 60)} ({left} minutes) with Slurm's {what} at {site_name}, "
+                f"which gives a job {most} minutes, {site.staging_minutes} of them for staging: "
+                f"{iso_duration(job.runtime)}; ask for less, or name another {what.split()[0]}",
+            )
 
 
 def check_site(job: JobInput, site_name: str, site: SiteSection) -> None:

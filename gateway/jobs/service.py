@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, TypeVar
@@ -26,6 +26,11 @@ from gateway.store.db import Database
 from gateway.store.submissions import submissions
 from gateway.store.tables import Container, Job
 
+_AT_WORK = frozenset(map(str, (Phase.STAGE_IN, Phase.RUN, Phase.STAGE_OUT)))
+_MOST_ASKED = (
+    100  # containers of one answer whose progress is read: each costs the site a small file
+)
+
 Status = TypeVar("Status", bound=wire.JobStatus)
 
 
@@ -47,6 +52,13 @@ class LogReader(Protocol):
         """Read at most `length` bytes from byte `seek` on."""
 
 
+class ProgressReader(Protocol):
+    """Completes a container that is at work with what its node tells of it: `times`, `progress`."""
+
+    def __call__(self, site: str, job_id: int, container: wire.Container) -> bool:
+        """Tell whether the site could be asked."""
+
+
 class JobService:
     """Jobs as the API offers them.
 
@@ -64,6 +76,7 @@ class JobService:
         trouble: Callable[[str], str | None] = lambda _: None,
         waits: Callable[[str], Mapping[int, Wait]] = lambda _: {},
         scripts: Callable[[Job], list[str]] = lambda _: [],
+        progress: ProgressReader = lambda *_: False,
     ) -> None:
         self._db = database
         self._admission = admission
@@ -72,6 +85,7 @@ class JobService:
         self._trouble = trouble
         self._waits = waits
         self._scripts = scripts
+        self._progress = progress
 
     def submit(self, caller: Caller, body: object, key: str | None = None) -> int:
         """Take a job in; returns its id, or that of the job which the same request made that had this key.
@@ -168,14 +182,27 @@ class JobService:
     def containers(self, caller: Caller, job_id: int) -> list[wire.Container]:
         """Return the containers of a job."""
         with self._db.read() as session:
-            self._readable(session, caller, job_id)
-            return views.containers(session, job_id)
+            site = self._readable(session, caller, job_id).site
+            found = views.containers(session, job_id)
+        self._ask_nodes(site, job_id, found)
+        return found
 
     def container(self, caller: Caller, job_id: int, number: int) -> wire.Container:
         """Return one container of a job."""
         with self._db.read() as session:
-            self._readable(session, caller, job_id)
-            return views.container(session, self._container(session, job_id, number))
+            site = self._readable(session, caller, job_id).site
+            found = views.container(session, self._container(session, job_id, number))
+        self._ask_nodes(site, job_id, [found])
+        return found
+
+    def _ask_nodes(self, site: str, job_id: int, found: Sequence[wire.Container]) -> None:
+        """Complete the first few of those that are at work; a site that is away is not asked."""
+        if self._trouble(site) is not None:
+            return
+        at_work = [each for each in found if each.phase in _AT_WORK]
+        for container in at_work[:_MOST_ASKED]:
+            if not self._progress(site, job_id, container):
+                return
 
     def script(self, caller: Caller, job_id: int) -> list[str]:
         """Return the batch scripts that were submitted for a job."""

@@ -199,6 +199,22 @@ class ImageService(Protocol):
         """Have sites, or all that are active, fetch and convert one now."""
 
 
+class CacheService(Protocol):
+    """The image caches of the sites. All that take a site raise NOT_FOUND, and SiteError where it does not answer."""
+
+    def everything(self, sites: Sequence[str]) -> list[wire.ImageCache]:
+        """Return the caches of those sites, or of all; of one that does not answer, why."""
+
+    def remove(self, caller: Caller, site: str, digest: str) -> None:
+        """Remove an image; INVALID_JOB_STATE while jobs need it, NO_SUCH_IMAGE."""
+
+    def verify(self, caller: Caller, site: str, digest: str) -> wire.CacheCheck:
+        """Read an image whole; NO_SUCH_IMAGE."""
+
+    def prune(self, caller: Caller, site: str, most: int | None) -> wire.Pruned:
+        """Remove what no job needs, unused for longest first, until the site has `most` bytes, or its own bound."""
+
+
 class RefdataService(Protocol):
     """Reference data and its sites. All that take an id raise NO_SUCH_REFDATA."""
 
@@ -342,6 +358,16 @@ class RequestService(Protocol):
         """Say no, and why."""
 
 
+class NodeService(Protocol):
+    """What compute nodes ask for."""
+
+    def check(self, job_id: int, token: str) -> None:
+        """See that a token is that job's; INVALID_TOKEN."""
+
+    def answer(self, job_id: int, body: bytes) -> bytes:
+        """Answer a request for grants, as docs/node-protocol.md has both; ILLEGAL_PARAMETER, RESOURCE_UNAVAILABLE."""
+
+
 @dataclass(frozen=True)
 class Services:
     """All of them."""
@@ -357,3 +383,5 @@ class Services:
     webhooks: WebhookService
     requests: RequestService
     restarts: RestartService
+    nodes: NodeService
+    cache: CacheService

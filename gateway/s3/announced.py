@@ -27,7 +27,7 @@ def expected_etag(
     if count > MOST_PARTS:
         raise ValueError(
             f"{what} has {size} bytes, and in parts of {part_size} bytes S3 takes at most {MOST_PARTS}; "
-            "write smaller files, or have larger parts (of a job: the gateway's s3.part_size)"
+            "have larger parts"
         )
     if part_md5s is None or len(part_md5s) != count:
         raise ValueError(f"{what} needs the MD5 of each of its {count} parts")
@@ -36,9 +36,18 @@ def expected_etag(
 
 
 def grant_parts(
-    objects: ObjectStore, bucket: str, key: str, upload: str, part_md5s: Sequence[str], size: int
+    objects: ObjectStore,
+    bucket: str,
+    key: str,
+    upload: str,
+    part_md5s: Sequence[str | None],
+    size: int,
+    there: Sequence[wire.PartThere],
 ) -> wire.Multipart:
-    """Presign the parts, of `size` bytes each but the last, of a multipart upload, and its end."""
+    """Presign the parts, of `size` bytes each but the last, of a multipart upload, and its end; the MD5 of a part may be unknown.
+
+    `there` are parts that it has.
+    """
     return wire.Multipart(
         part_size=size,
         parts=[
@@ -46,6 +55,7 @@ def grant_parts(
             for n, md5 in enumerate(part_md5s, 1)
         ],
         complete=wire_grant(objects.grant_complete(bucket, key, upload)),
+        there=list(there),
     )
 
 

@@ -1,36 +1,31 @@
 """The gateway's road to the object store: looking at objects, granting access, verifying what was written.
 
-The only module that holds S3 keys. Errors of botocore end here, as GatewayError for users or
+The only room that holds S3 keys. Errors of botocore end here, as GatewayError for users or
 `S3UnavailableError` where trying again may help.
 """
 
 from __future__ import annotations
 
-import configparser
 import re
 import time
-import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-import boto3
-from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
+from gateway import wire
 from gateway.config import S3Section
-from gateway.errors import AppCode, ConfigError, GatewayError
-from gateway.s3.errors import S3UnavailableError, Teller, encrypted
+from gateway.errors import AppCode, GatewayError
+from gateway.s3.errors import S3UnavailableError, encrypted
 from gateway.s3.parts import part_count, part_sizes
 from gateway.s3.paths import MAX_KEY_BYTES
+from gateway.s3.reach import THREADS, Reach
+from gateway.s3.stores import store_of
 
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+__all__ = ["Algorithm", "Checksum", "Grant", "ObjectInfo", "ObjectStore", "S3UnavailableError"]
 
-__all__ = ["Grant", "ObjectInfo", "ObjectStore", "S3UnavailableError"]
-
-_THREADS = 32
 _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _CHECK = ".cts-write-check"
@@ -40,17 +35,29 @@ _GONE = ("NoSuchUpload", "NoSuchKey", "NoSuchBucket", "404")  # NoSuchKey is wha
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object as S3 shows it. `size` in bytes; `etag` without quotes; `crc64nvme` base64, of the whole object."""
+    """An object as S3 shows it. `size` in bytes; `etag` without quotes; the CRCs base64, of the whole object."""
 
     size: int
     etag: str
     part_sizes: list[int] | None
     crc64nvme: str | None
+    crc32: str | None = None
 
     @property
     def etag_is_md5(self) -> bool:
         """Whether ETag and part sizes prove the bytes; where not, only the CRC does."""
         return self.part_sizes is not None or _MD5.fullmatch(self.etag) is not None
+
+
+Algorithm = Literal["CRC64NVME", "CRC32"]
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """A CRC of a whole object that S3 is told with it; `value` is base64."""
+
+    algorithm: Algorithm
+    value: str
 
 
 @dataclass(frozen=True)
@@ -62,51 +69,35 @@ class Grant:
 
 
 class ObjectStore:
-    """One S3 store with the service's own keys.
+    """The object stores of the configuration; each call goes to the one that its bucket lies in.
+
+    Where a bucket lies in none, each raises ILLEGAL_S3_PATH.
 
     Raises
     ------
     ConfigError
-        When the credentials file cannot be read or has no such profile.
+        As `Reach`.
     """
 
     def __init__(
         self, config: S3Section, *, connect_timeout: float = 5, read_timeout: float = 30
     ) -> None:
-        keys = _credentials(config)
         self._config = config
+        self._stores = {
+            name: Reach(store, name, connect_timeout=connect_timeout, read_timeout=read_timeout)
+            for name, store in config.each().items()
+        }
         self._written: dict[tuple[str, str], float] = {}  # where writing went well, and when
-        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="s3")
-        self._parts = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="s3-parts")
-        options = BotoConfig(
-            signature_version="s3v4",
-            s3={"addressing_style": config.addressing},
-            max_pool_connections=_THREADS * 2,
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            retries={"mode": "standard", "max_attempts": 3},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        if config.ca_file is not None and not config.ca_file.is_file():
-            raise ConfigError(f"s3.ca_file: there is no file {config.ca_file}")
-        verify = False if config.insecure else str(config.ca_file) if config.ca_file else None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self.client: S3Client = boto3.client(
-                    "s3",
-                    endpoint_url=config.endpoint_url,
-                    region_name=config.region,
-                    verify=verify,
-                    config=options,
-                    aws_access_key_id=keys.key,
-                    aws_secret_access_key=keys.secret,
-                    aws_session_token=keys.token,
-                )
-        except ValueError as exc:
-            raise ConfigError(f"s3.endpoint_url or s3.region: {exc}") from exc
-        self._teller = Teller(self.client, config.endpoint_url or "AWS")
+        self._pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="s3")
+        self._parts = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="s3-parts")
+
+    def store(self, name: str) -> Reach:
+        """Return a store by its name; "" is that of [s3] itself."""
+        return self._stores[name]
+
+    def at(self, bucket: str) -> Reach:
+        """Return the store that a bucket lies in."""
+        return self._stores[store_of(self._config, bucket)]
 
     def inspect_all(self, objects: list[tuple[str, str]]) -> list[ObjectInfo]:
         """Look at many objects (bucket, key) at once, in the order given; the first error is raised."""
@@ -135,8 +126,9 @@ class ObjectStore:
             that nothing could verify.
         S3UnavailableError
         """
-        with self._teller.told(bucket, key):
-            head = self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        at = self.at(bucket)
+        with at.told(bucket, key):
+            head = at.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
             etag, size = head["ETag"].strip('"'), head["ContentLength"]
         if head.get("SSECustomerAlgorithm") or head.get("ServerSideEncryption", "").startswith(
             "aws:kms"
@@ -149,16 +141,12 @@ class ObjectStore:
                 AppCode.UNSUPPORTED,
                 f"{bucket}/{key} is archived ({head['StorageClass']}) and cannot be read; restore it first.",
             )
-        crc: str | None = head.get("ChecksumCRC64NVME")
-        if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or (
-            crc is not None and "-" in crc
-        ):
-            crc = None
+        crc = _of_all(head, head.get("ChecksumCRC64NVME"))
         count = part_count(etag)
         parts = None
         if count is not None:
-            parts = part_sizes(self.client, self._teller, self._parts, bucket, key, size, count)
-        info = ObjectInfo(size, etag, parts, crc)
+            parts = part_sizes(at.client, at.teller, self._parts, bucket, key, size, count)
+        info = ObjectInfo(size, etag, parts, crc, _of_all(head, head.get("ChecksumCRC32")))
         if crc is None and not info.etag_is_md5:
             raise GatewayError(
                 AppCode.UNSUPPORTED,
@@ -180,10 +168,11 @@ class ObjectStore:
             S3_BUCKET_NOT_FOUND, S3_PATH_INACCESSIBLE.
         S3UnavailableError
         """
+        at = self.at(bucket)
         found: list[tuple[str, int]] = []
         count = 0
-        with self._teller.told(bucket, prefix):
-            pages = self.client.get_paginator("list_objects_v2").paginate(
+        with at.told(bucket, prefix):
+            pages = at.client.get_paginator("list_objects_v2").paginate(
                 Bucket=bucket, Prefix=prefix
             )
             for page in pages:
@@ -214,57 +203,49 @@ class ObjectStore:
         beside = bucket, prefix.rstrip("/").rpartition("/")[0]
         if self._written.get(beside, 0.0) > time.monotonic() - _WRITABLE:
             return
-        with self._teller.told(bucket, None, writing=True):
-            upload = self.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
-            self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+        at = self.at(bucket)
+        with at.told(bucket, None, writing=True):
+            upload = at.client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+            at.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
         if len(self._written) >= _MOST_WRITTEN:
             self._written.clear()
         self._written[beside] = time.monotonic()
-
-    def told(
-        self, bucket: str, key: str | None, *, writing: bool = False
-    ) -> AbstractContextManager[None]:
-        """Have what a call of `client` about that object raises told as `inspect` tells it."""
-        return self._teller.told(bucket, key, writing=writing)
-
-    def buckets(self) -> list[str]:
-        """Names of the buckets of the service's user; proves that the keys are right."""
-        with self._teller.told("(all buckets)", None):
-            return [row["Name"] for row in self.client.list_buckets().get("Buckets", [])]
 
     def grant_get(self, bucket: str, key: str) -> Grant:
         """Presign a GET of one object."""
         return self._presign("get_object", {"Bucket": bucket, "Key": key}, {})
 
-    def grant_put(self, bucket: str, key: str, md5: str, crc64nvme: str | None) -> Grant:
-        """Presign a PUT of exactly those bytes: MD5 and CRC64NVME, base64, are part of the signature."""
-        headers = {"Content-MD5": md5}
-        parameters: dict[str, Any] = {"Bucket": bucket, "Key": key, "ContentMD5": md5}
-        if crc64nvme is not None:
-            parameters |= {"ChecksumCRC64NVME": crc64nvme, "ChecksumAlgorithm": "CRC64NVME"}
+    def grant_put(self, bucket: str, key: str, md5: str | None, checksum: Checksum | None) -> Grant:
+        """Presign a PUT of exactly those bytes: what is given of MD5 (base64) and CRC is part of the signature."""
+        headers: dict[str, str] = {}
+        parameters: dict[str, Any] = {"Bucket": bucket, "Key": key}
+        if md5 is not None:
+            parameters["ContentMD5"] = headers["Content-MD5"] = md5
+        if checksum is not None:
+            name = checksum.algorithm
+            parameters |= {f"Checksum{name}": checksum.value, "ChecksumAlgorithm": name}
             # Without the second header Ceph RGW takes the object and drops its checksum.
-            headers["x-amz-checksum-crc64nvme"] = crc64nvme
-            headers["x-amz-sdk-checksum-algorithm"] = "CRC64NVME"
+            headers[f"x-amz-checksum-{name.lower()}"] = checksum.value
+            headers["x-amz-sdk-checksum-algorithm"] = name
         return self._presign("put_object", parameters, headers)
 
-    def start_upload(self, bucket: str, key: str, crc64nvme: bool) -> str:
-        """Begin a multipart upload; returns its id."""
+    def start_upload(self, bucket: str, key: str, algorithm: Algorithm | None) -> str:
+        """Begin a multipart upload, of which the store keeps that CRC of all; returns its id."""
         extra: dict[str, Any] = (
-            {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if crc64nvme else {}
+            {}
+            if algorithm is None
+            else {"ChecksumAlgorithm": algorithm, "ChecksumType": "FULL_OBJECT"}
         )
-        with self._teller.told(bucket, key, writing=True):
-            return self.client.create_multipart_upload(Bucket=bucket, Key=key, **extra)["UploadId"]
+        at = self.at(bucket)
+        with at.told(bucket, key, writing=True):
+            return at.client.create_multipart_upload(Bucket=bucket, Key=key, **extra)["UploadId"]
 
-    def grant_part(self, bucket: str, key: str, upload: str, number: int, md5: str) -> Grant:
-        """Presign the upload of one part with that MD5 (base64)."""
-        parameters = {
-            "Bucket": bucket,
-            "Key": key,
-            "UploadId": upload,
-            "PartNumber": number,
-            "ContentMD5": md5,
-        }
-        return self._presign("upload_part", parameters, {"Content-MD5": md5})
+    def grant_part(self, bucket: str, key: str, upload: str, number: int, md5: str | None) -> Grant:
+        """Presign the upload of one part: with that MD5 (base64), or of whatever bytes, which S3 then tells the checksum of."""
+        parameters = {"Bucket": bucket, "Key": key, "UploadId": upload, "PartNumber": number}
+        if md5 is None:
+            return self._presign("upload_part", parameters, {})
+        return self._presign("upload_part", parameters | {"ContentMD5": md5}, {"Content-MD5": md5})
 
     def grant_complete(self, bucket: str, key: str, upload: str) -> Grant:
         """Presign the POST that completes a multipart upload; its body is the list of parts."""
@@ -274,18 +255,57 @@ class ObjectStore:
 
     def abort_upload(self, bucket: str, key: str, upload: str) -> None:
         """Drop a multipart upload and its parts; one that is complete or gone is no error."""
-        with self._teller.told(bucket, key, writing=True):
+        at = self.at(bucket)
+        with at.told(bucket, key, writing=True):
             try:
-                self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+                at.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
             except ClientError as exc:
                 if exc.response.get("Error", {}).get("Code") not in _GONE:
                     raise
 
+    def uploads_at(self, bucket: str, key: str) -> list[str]:
+        """List the ids of the multipart uploads that are under way at a key, whoever began them."""
+        at = self.at(bucket)
+        found: list[str] = []
+        with at.told(bucket, key, writing=True):
+            pages = at.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=bucket, Prefix=key
+            )
+            for page in pages:
+                rows = page.get("Uploads", [])
+                found += [row["UploadId"] for row in rows if row["Key"] == key]
+                if rows and rows[-1]["Key"] > key:
+                    break
+        return found
+
+    def parts_there(self, bucket: str, key: str, upload: str) -> list[wire.PartThere] | None:
+        """List the parts that a multipart upload has; None for one that is completed, aborted or unknown."""
+        at = self.at(bucket)
+        found: list[wire.PartThere] = []
+        with at.told(bucket, key, writing=True):
+            try:
+                pages = at.client.get_paginator("list_parts").paginate(
+                    Bucket=bucket, Key=key, UploadId=upload
+                )
+                for page in pages:
+                    found += [
+                        wire.PartThere(
+                            number=row["PartNumber"], size=row["Size"], etag=row["ETag"].strip('"')
+                        )
+                        for row in page.get("Parts", [])
+                    ]
+            except ClientError as exc:
+                if exc.response.get("Error", {}).get("Code") not in _GONE:
+                    raise
+                return None
+        return found
+
     def upload_open(self, bucket: str, key: str, upload: str) -> bool:
         """Whether a multipart upload can go on: neither completed nor aborted."""
-        with self._teller.told(bucket, key, writing=True):
+        at = self.at(bucket)
+        with at.told(bucket, key, writing=True):
             try:
-                self.client.list_parts(Bucket=bucket, Key=key, UploadId=upload, MaxParts=1)
+                at.client.list_parts(Bucket=bucket, Key=key, UploadId=upload, MaxParts=1)
             except ClientError as exc:
                 if exc.response.get("Error", {}).get("Code") not in _GONE:
                     raise
@@ -293,40 +313,16 @@ class ObjectStore:
         return True
 
     def _presign(self, method: str, parameters: dict[str, Any], headers: dict[str, str]) -> Grant:
-        with self._teller.told(str(parameters["Bucket"]), str(parameters["Key"])):
-            url = self.client.generate_presigned_url(
+        bucket = str(parameters["Bucket"])
+        at = self.at(bucket)
+        with at.told(bucket, str(parameters["Key"])):
+            url = at.client.generate_presigned_url(
                 method, Params=parameters, ExpiresIn=self._config.grant_seconds
             )
         return Grant(url, headers)
 
 
-@dataclass(frozen=True)
-class _Keys:
-    key: str
-    secret: str
-    token: str | None
-
-
-def _credentials(config: S3Section) -> _Keys:
-    parser = configparser.ConfigParser(interpolation=None)
-    key: str | None
-    secret: str | None
-    try:
-        with config.credentials_file.open(encoding="utf-8") as file:
-            parser.read_file(file)
-        section = parser[config.profile]
-        key, secret = section["aws_access_key_id"], section["aws_secret_access_key"]
-        token = section.get("aws_session_token")
-    except OSError as exc:
-        raise ConfigError(
-            f"s3.credentials_file: cannot read {config.credentials_file}: {exc.strerror}"
-        ) from exc
-    except (KeyError, configparser.Error, UnicodeDecodeError):
-        key = secret = token = None
-    if not key or not secret:
-        # What the parser says is not passed on: it quotes the line, which may be a secret.
-        raise ConfigError(
-            f"s3.credentials_file: {config.credentials_file} needs a section [{config.profile}] with "
-            "aws_access_key_id and aws_secret_access_key"
-        )
-    return _Keys(key, secret, token or None)
+def _of_all(head: Mapping[str, Any], value: str | None) -> str | None:
+    """Return a checksum where it is of the whole object, not of its parts' checksums."""
+    whole = head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+    return value if whole and value is not None and "-" not in value else None

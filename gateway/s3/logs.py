@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from gateway.errors import AppCode, GatewayError
 from gateway.s3.client import ObjectStore
+from gateway.s3.reach import content_md5
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -36,11 +35,16 @@ class LogArea:
         parts = _parts(pieces)
         first = next(parts, b"")
         second = next(parts, None)
-        client = self._objects.client
-        with self._objects.told(bucket, key, writing=True):
+        at = self._objects.at(bucket)
+        client = at.client
+        with at.told(bucket, key, writing=True):
             if second is None:
                 client.put_object(
-                    Bucket=bucket, Key=key, Body=first, ContentMD5=_md5(first), ContentType=_TEXT
+                    Bucket=bucket,
+                    Key=key,
+                    Body=first,
+                    ContentMD5=content_md5(first),
+                    ContentType=_TEXT,
                 )
                 return len(first)
             upload = client.create_multipart_upload(Bucket=bucket, Key=key, ContentType=_TEXT)[
@@ -55,23 +59,16 @@ class LogArea:
     def _rest(
         self, bucket: str, key: str, upload: str, begun: list[bytes], parts: Iterator[bytes]
     ) -> int:
+        at = self._objects.at(bucket)
         total = 0
         done: list[CompletedPartTypeDef] = []
         for data in chain(begun, parts):
             number = len(done) + 1
-            with self._objects.told(bucket, key, writing=True):
-                answer = self._objects.client.upload_part(
-                    Bucket=bucket,
-                    Key=key,
-                    UploadId=upload,
-                    PartNumber=number,
-                    Body=data,
-                    ContentMD5=_md5(data),
-                )
-            done.append({"PartNumber": number, "ETag": answer["ETag"]})
+            with at.told(bucket, key, writing=True):
+                done.append(at.put_part(bucket, key, upload, number, data))
             total += len(data)
-        with self._objects.told(bucket, key, writing=True):
-            self._objects.client.complete_multipart_upload(
+        with at.told(bucket, key, writing=True):
+            at.client.complete_multipart_upload(
                 Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": done}
             )
         return total
@@ -87,14 +84,15 @@ class LogArea:
             S3_PATH_INACCESSIBLE and the like.
         S3UnavailableError
         """
-        client = self._objects.client
+        at = self._objects.at(bucket)
+        client = at.client
         try:
-            with self._objects.told(bucket, key):
+            with at.told(bucket, key):
                 size = client.head_object(Bucket=bucket, Key=key)["ContentLength"]
             end = size if length is None else min(size, seek + length)
             if seek >= end:
                 return b"", size
-            with self._objects.told(bucket, key):
+            with at.told(bucket, key):
                 span = f"bytes={seek}-{end - 1}"
                 data = client.get_object(Bucket=bucket, Key=key, Range=span)["Body"].read()
         except GatewayError as exc:
@@ -102,10 +100,6 @@ class LogArea:
                 return None
             raise
         return data, size
-
-
-def _md5(data: bytes) -> str:
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:

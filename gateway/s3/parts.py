@@ -19,8 +19,20 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MOST_PARTS = 10_000  # of S3 itself
+MOST_BYTES = 5 << 40  # of an object, of S3 itself
+_STEP = 1 << 20
 _ASKED = 1_000  # parts that are asked for one by one
 _MULTIPART = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})", re.ASCII)
+
+
+def part_size_for(size: int, usual: int) -> int:
+    """Return how many bytes each part of an output of `size` bytes has, but the last.
+
+    The usual; for one that would have over 10,000 of those, the least whole MiB with which it has not. Nodes reckon the same
+    (gateway/agent/parts.py): they hash the parts before they ask.
+    """
+    least = -(-size // MOST_PARTS)
+    return usual if least <= usual else -(-least // _STEP) * _STEP
 
 
 def part_count(etag: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Names of objects and prefixes in S3 as users write them: `bucket/key`, `bucket/prefix/`.
+"""Names of objects and prefixes in S3 as users write them: `bucket/key`, `bucket/prefix/`, `store:bucket/key`.
 
 Only syntax; whether something is there, and who may use it, is asked elsewhere. The rules are
 those of the protocol's section "S3 paths".
@@ -15,7 +15,7 @@ from gateway.errors import AppCode, GatewayError
 
 MAX_KEY_BYTES = 1024
 
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
+_BUCKET = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,62}:)?[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", re.ASCII)
 _SHOWN = 200
 
 
@@ -23,6 +23,7 @@ _SHOWN = 200
 class S3Path:
     """An object (`key` is its key) or a prefix (`key` is empty or ends in one slash).
 
+    `bucket` has the name of its store before it, `store:bucket`, where that is not found by the bucket (`gateway.s3.stores`).
     The constructor checks nothing: text of users goes through `parse_object` or `parse_prefix`.
     """
 

@@ -12,6 +12,7 @@ makes it wait or fail.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import stat
 import subprocess
@@ -36,6 +37,16 @@ class CommandResult:
     returncode: int
     stdout: str
     stderr: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A regular file of a directory: its size in bytes, its times of access and of change in seconds since 1970 (UTC)."""
+
+    name: str
+    size: int
+    accessed: float
+    changed: float
 
 
 class Hands(Protocol):
@@ -63,6 +74,12 @@ class Hands(Protocol):
         At most 32 MiB at once. What is no regular file, or is larger than 8 MiB, comes without content: the caller
         refuses and removes it like any other nonsense.
         """
+
+    def listing(self, directory: str) -> list[Entry]:
+        """Return the regular files of a directory by name, those with a dot first among them; none where it is not there."""
+
+    def sha256(self, path: str) -> str | None:
+        """Return the SHA-256 of a file, hexadecimal, without that counting as an access; None when there is no such file."""
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove files and whole directories; what is not there is no error. All are tried, whatever fails."""
@@ -187,6 +204,40 @@ class LocalHands:
             room -= len(data)
         return found
 
+    def listing(self, directory: str) -> list[Entry]:
+        """See `Hands.listing`."""
+        found = []
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    try:
+                        is_ = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # it went meanwhile
+                    if stat.S_ISREG(is_.st_mode):
+                        found.append(Entry(entry.name, is_.st_size, is_.st_atime, is_.st_mtime))
+        except FileNotFoundError:
+            return []
+        except OSError as exc:
+            raise SiteError(f"cannot list {directory}: {exc.strerror}") from exc
+        return sorted(found, key=lambda entry: entry.name)
+
+    def sha256(self, path: str) -> str | None:
+        """See `Hands.sha256`."""
+        try:
+            fd = _opened(path, os.O_NOATIME)
+            if fd is None:
+                return None
+            digest = hashlib.sha256()
+            with os.fdopen(fd, "rb", buffering=0) as file:
+                while data := file.read(_PIECE):
+                    digest.update(data)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise SiteError(f"cannot read {path}: {exc.strerror}") from exc
+        return digest.hexdigest()
+
     def remove(self, paths: Sequence[str]) -> None:
         """See `Hands.remove`."""
         failed: SiteError | None = None
@@ -224,11 +275,11 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _opened(path: str) -> int | None:
+def _opened(path: str, flags: int = 0) -> int | None:
     """Open a regular file for reading, following no link at its end; None for anything else."""
     if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a device may act, so look first
         return None
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)

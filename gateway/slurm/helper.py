@@ -15,9 +15,12 @@ from typing import Any, TypeVar
 
 from gateway.errors import SiteError
 from gateway.slurm.child import Child, start_process
-from gateway.slurm.hands import CommandResult
+from gateway.slurm.hands import CommandResult, Entry
 
 T = TypeVar("T")
+
+
+_HASHING = 3600.0  # seconds, for an image of some 100 GB on a slow disk
 
 
 class SpokenHands:
@@ -66,6 +69,14 @@ class SpokenHands:
     def scan(self, directory: str, limit: int) -> list[tuple[str, bytes]]:
         """See `Hands.scan`."""
         return self._call("scan", [directory, limit], lambda a: _files(a, limit))
+
+    def listing(self, directory: str) -> list[Entry]:
+        """See `Hands.listing`."""
+        return self._call("listing", [directory], _entries)
+
+    def sha256(self, path: str) -> str | None:
+        """See `Hands.sha256`."""
+        return self._call("sha256", [path], _digest, _HASHING)
 
     def remove(self, paths: Sequence[str]) -> None:
         """See `Hands.remove`."""
@@ -150,6 +161,23 @@ def _piece(answer: Any, length: int) -> bytes | None:
     if data is not None and len(data) > length:
         raise ValueError("more than was asked for")
     return data
+
+
+def _entries(answer: Any) -> list[Entry]:
+    found = [Entry(name, size, accessed, changed) for name, size, accessed, changed in answer]
+    for entry in found:
+        # Names become paths below the directory that was asked for, and nowhere else.
+        if not isinstance(entry.name, str) or "/" in entry.name or entry.name in ("", ".", ".."):
+            raise ValueError("not files of one directory")
+        if not all(isinstance(n, int | float) for n in (entry.size, entry.accessed, entry.changed)):
+            raise TypeError("not sizes and times")
+    return found
+
+
+def _digest(answer: Any) -> str | None:
+    if answer is not None and not (isinstance(answer, str) and len(answer) == 64):
+        raise TypeError("not a digest")
+    return answer
 
 
 def _files(answer: Any, limit: int) -> list[tuple[str, bytes]]:

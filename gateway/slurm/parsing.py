@@ -172,16 +172,28 @@ def _bits(text: str) -> list[int] | None:
 
 
 def parse_config(text: str) -> Limits:
-    """Read `scontrol show config`: `NAME = value` lines. Slurm's default stands for a limit that is not shown."""
+    """Read `scontrol show config`. Slurm's default stands for a limit that is not shown."""
+    values = config_values(text)
+    shown = values.get("MaxArraySize", "")
+    size = int(shown) if _WHOLE.fullmatch(shown) else 1001
+    # 0 forbids arrays; of one task each, Slurm itself says so at submission.
+    version = values.get("SLURM_VERSION", "unknown")
+    return Limits(max(1, size), version, keeps_accounting(values.get("AccountingStorageType")))
+
+
+def config_values(text: str) -> dict[str, str]:
+    """Read the `NAME = value` lines of `scontrol show config`."""
     values = {}
     for line in text.split("\n"):
         name, sign, value = line.partition("=")
         if sign:
             values[name.strip()] = value.strip()
-    shown = values.get("MaxArraySize", "")
-    size = int(shown) if _WHOLE.fullmatch(shown) else 1001
-    # 0 forbids arrays; of one task each, Slurm itself says so at submission.
-    return Limits(max(1, size), values.get("SLURM_VERSION", "unknown"))
+    return values
+
+
+def keeps_accounting(shown: str | None) -> bool:
+    """Tell of Slurm's `AccountingStorageType` whether sacct can know anything; where it is not shown, it may."""
+    return shown not in ("", "(null)", "accounting_storage/none")
 
 
 def parse_sinfo(text: str) -> list[Partition]:

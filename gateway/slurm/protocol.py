@@ -71,10 +71,11 @@ class TaskRecord:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits that Slurm is configured with: array indexes are 0 .. max_array_size - 1."""
+    """What Slurm is configured with: array indexes are 0 .. max_array_size - 1; `accounting` is whether it keeps one."""
 
     max_array_size: int
     version: str
+    accounting: bool = True
 
 
 MOST_SHOWN = 16 << 20  # characters of a document for people

@@ -17,7 +17,7 @@ from gateway.slurm.child import Child, Program
 from gateway.slurm.cli import CliBackend
 from gateway.slurm.directives import first_environment, read_directives
 from gateway.slurm.hands import Hands
-from gateway.slurm.parsing import array_tasks
+from gateway.slurm.parsing import array_tasks, keeps_accounting
 from gateway.slurm.protocol import (
     Limits,
     Partition,
@@ -179,8 +179,8 @@ class PyslurmBackend(CliBackend):
 
     def limits(self) -> Limits:
         """See `SlurmBackend.limits`."""
-        size, version = self._call("limits", [])
-        return Limits(max(1, size), version)
+        size, version, storage = self._call("limits", [])
+        return Limits(max(1, size), version, keeps_accounting(storage or ""))
 
     def partitions(self) -> list[Partition]:
         """See `SlurmBackend.partitions`."""

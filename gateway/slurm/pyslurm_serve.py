@@ -88,9 +88,9 @@ class _Slurm:
             raise SiteError(_said(exc)) from exc
 
     def limits(self) -> list[Any]:
-        """Return the largest array and the version."""
+        """Return the largest array, the version, and what keeps the accounting."""
         config = self._config()
-        return [config.max_array_size, config.version]
+        return [config.max_array_size, config.version, config.accounting_storage_type]
 
     def submit(self, options: dict[str, Any]) -> list[Any]:
         """Submit; return Slurm's id, what Slurm says when there is none, and whether it was asked at all."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.slurm.parsing import array_tasks
+from gateway.slurm.parsing import array_tasks, keeps_accounting
 from gateway.slurm.protocol import Limits, Partition, StepRecord, TaskRecord, TaskState
 
 # A job's state is a base state and flags; squeue and sacct show one word, the first of these that is set, else the base
@@ -101,9 +101,11 @@ def only_jobs(document: dict[str, Any], slurm_job_ids: Collection[str]) -> dict[
 def read_limits(document: dict[str, Any]) -> Limits | None:
     """Return the limits in slurmctld's configuration (`GET /slurm/…/conf`); None where it has none."""
     for values in document.values():
-        size = _number(_dict(values).get("MaxArraySize"))
+        shown = _dict(values)
+        size = _number(shown.get("MaxArraySize"))
         if size is not None:
-            return Limits(max(1, size), release(document))
+            kept = keeps_accounting(shown.get("AccountingStorageType"))
+            return Limits(max(1, size), release(document), kept)
     return None
 
 

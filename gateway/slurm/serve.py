@@ -99,6 +99,11 @@ def perform(hands: LocalHands, work_dir: str, operation: str, arguments: list[An
     if operation == "scan":
         found = hands.scan(_inside(work_dir, arguments[0]), int(arguments[1]))
         return [[name, base64.b64encode(data).decode()] for name, data in found]
+    if operation == "listing":
+        entries = hands.listing(_inside(work_dir, arguments[0]))
+        return [[e.name, e.size, e.accessed, e.changed] for e in entries]
+    if operation == "sha256":
+        return hands.sha256(_inside(work_dir, arguments[0]))
     if operation == "remove":
         hands.remove([_inside(work_dir, path) for path in arguments])
         return None

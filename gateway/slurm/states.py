@@ -71,6 +71,11 @@ TABLE: dict[str, StateRow] = {
     "REVOKED": StateRow(
         _E, "was revoked by the federation (REVOKED); it runs on another cluster or nowhere"
     ),
+    # No state of Slurm's: what has left squeue, where no accounting is kept that could say how.
+    "FORGOTTEN": StateRow(
+        _E,
+        "is not in Slurm any more, which keeps no accounting, and left no result (FORGOTTEN); see its logs",
+    ),
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sqlalchemy import select as sa_select
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, and_, col, or_, select
+from sqlmodel import Session, and_, col, or_
 
 from gateway.store.jobs import ENDED
 from gateway.store.tables import Job, JobDependency
@@ -33,12 +34,15 @@ def unmet(session: Session, site: str) -> list[Unmet]:
     """Return what holds jobs of a site that nothing was done with yet, by job; one query for all of them."""
     other = aliased(Job)
     query = (
-        select(Job.id, Job.reason, JobDependency, other.phase)
+        sa_select(
+            *(col(Job.id), col(Job.reason)),
+            *(col(JobDependency.on_job_id), col(JobDependency.condition), col(other.phase)),
+        )
         .join(JobDependency, col(JobDependency.job_id) == Job.id)
         .join(other, col(other.id) == JobDependency.on_job_id, isouter=True)
         .where(
-            Job.site == site,
-            Job.phase == "created",
+            col(Job.site) == site,
+            col(Job.phase) == "created",
             col(Job.cancel_by).is_(None),
             or_(
                 col(other.phase).not_in(ENDED),
@@ -50,10 +54,7 @@ def unmet(session: Session, site: str) -> list[Unmet]:
         )
         .order_by(col(Job.id), col(JobDependency.on_job_id))
     )
-    return [
-        Unmet(row.job_id, reason, row.on_job_id, row.condition, phase)
-        for _, reason, row, phase in session.exec(query)
-    ]
+    return [Unmet(*row) for row in session.execute(query)]
 
 
 def ready(session: Session, site: str, job_ids: Sequence[int]) -> list[int]:

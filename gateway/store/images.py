@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import func
+from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, delete, select
 
-from gateway.store.jobs import now
-from gateway.store.tables import Image, ImageSite
+from gateway.store.jobs import ENDED, now
+from gateway.store.tables import Image, ImageSite, Job
 
 UNDER_WAY = ("created", "download_submitted")
 
@@ -49,6 +51,19 @@ def to_stage(session: Session, site: str) -> list[tuple[ImageSite, Image]]:
         col(ImageSite.state).in_(UNDER_WAY),
     )
     return list(session.exec(query.order_by(col(Image.id))))
+
+
+def needed(session: Session, site: str) -> dict[str, int]:
+    """Return how many jobs that have not ended need an image at a site, by its digest for the site's platform."""
+    digest = func.coalesce(
+        col(Job.image)["platform_digest"].as_string(), col(Job.image)["digest"].as_string()
+    )
+    query = (
+        sa_select(digest, func.count())
+        .where(col(Job.site) == site, col(Job.phase).not_in(ENDED))
+        .group_by(digest)
+    )
+    return {name: count for name, count in session.execute(query) if name is not None}
 
 
 def move(session: Session, row: ImageSite, state: str, error: str | None = None) -> None:

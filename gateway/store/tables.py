@@ -294,7 +294,10 @@ class InputFile(SQLModel, table=True):
 
 
 class OutputFile(SQLModel, table=True):
-    """One object that a container writes: granted first, verified in S3 after its end."""
+    """One object that a container writes: granted first, verified in S3 after its end.
+
+    `md5` is empty and `etag` unknown where the node announced a CRC, or finds one as it sends: its result says the rest.
+    """
 
     __tablename__ = "output_file"
     __table_args__ = (UniqueConstraint("job_id", "key"),)

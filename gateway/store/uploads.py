@@ -1,4 +1,4 @@
-"""Queries over the multipart uploads of users."""
+"""Queries over multipart uploads, of users and of jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from gateway.store.tables import Upload
+from gateway.store.tables import OutputFile, Upload
 
 
 def same(session: Session, wanted: Upload) -> Upload | None:
@@ -19,6 +19,7 @@ def same(session: Session, wanted: Upload) -> Upload | None:
         Upload.md5 == wanted.md5,
         Upload.crc64nvme == wanted.crc64nvme,
         Upload.part_size == wanted.part_size,
+        Upload.upload_id != "",
     )
     return session.exec(query.order_by(col(Upload.id).desc()).limit(1)).first()
 
@@ -27,6 +28,14 @@ def older(session: Session, before: datetime, most: int) -> list[Upload]:
     """List uploads that were begun before a time, the oldest first."""
     query = select(Upload).where(Upload.created < before).order_by(col(Upload.id)).limit(most)
     return list(session.exec(query))
+
+
+def known(session: Session, bucket: str, key: str) -> set[str]:
+    """Return the ids of the uploads of an object that users and jobs have under way, as far as they are known."""
+    of_users = select(Upload.upload_id).where(Upload.bucket == bucket, Upload.key == key)
+    of_jobs = select(OutputFile.upload_id).where(OutputFile.bucket == bucket, OutputFile.key == key)
+    found = {*session.exec(of_users), *session.exec(of_jobs)}
+    return {each for each in found if each}
 
 
 def forget(session: Session, row: Upload) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from gateway.agent.crc import CRC32, CRC64NVME
+
 SECRET = "X-Amz-Signature=5ec7e7"
 
 
@@ -64,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
             k: v[0] for k, v in parse_qs(urlsplit(self.path).query, keep_blank_values=True).items()
         }
 
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+    def answer(self, status: int, body: bytes = b"", /, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -112,8 +114,13 @@ class Handler(BaseHTTPRequestHandler):
         if self._common():
             return None
         body = self._body()
+        if len(body) < int(self.headers["Content-Length"]):
+            return self.error(400, "IncompleteBody")
         given = self.headers.get("Content-MD5")
         if given is not None and base64.b64decode(given) != md5(body):
+            return self.error(400, "BadDigest")
+        said = self.server.crcs(body) if self.server.says_crc else {}
+        if any(self.headers.get(name, value) != value for name, value in said.items()):
             return self.error(400, "BadDigest")
         if self.key not in self.server.writable:
             return self.error(403, "AccessDenied")
@@ -125,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
             parts[int(query["partNumber"])] = body
         else:
             self.server.objects[self.key] = Stored(body, md5(body).hex())
-        self.answer(200, ETag=f'"{md5(body).hex()}"')
+        self.answer(200, ETag=f'"{md5(body).hex()}"', **said)
         return None
 
     def do_POST(self) -> None:
@@ -142,7 +149,9 @@ class Handler(BaseHTTPRequestHandler):
         data = b"".join(parts[n] for n in numbers)
         etag = etag_of(data, [len(parts[n]) for n in numbers])
         self.server.objects[self.key] = Stored(data, etag)
-        xml = f"<CompleteMultipartUploadResult><ETag>&quot;{etag}&quot;</ETag></CompleteMultipartUploadResult>"
+        crc = CRC64NVME.encode(CRC64NVME.of(data, 0)) if self.server.says_crc else ""
+        said = f"<ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME>" if crc else ""
+        xml = f"<CompleteMultipartUploadResult><ETag>&quot;{etag}&quot;</ETag>{said}</CompleteMultipartUploadResult>"
         self.answer(200, xml.encode())
         return None
 
@@ -196,6 +205,7 @@ class FakeS3(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.objects: dict[str, Stored] = {}
         self.uploads: dict[str, dict[int, bytes]] = {}
+        self.says_crc = True  # as stores do that know x-amz-checksum-…
         self.writable: set[str] = set()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.connections: set[Any] = set()
@@ -211,6 +221,11 @@ class FakeS3(ThreadingHTTPServer):
         etag = etag_of(data, part_sizes)
         self.objects[key] = Stored(data, etag)
         return etag
+
+    @staticmethod
+    def crcs(data: bytes) -> dict[str, str]:
+        """What a store says of bytes, by header."""
+        return {kind.header: kind.encode(kind.of(data, 0)) for kind in (CRC64NVME, CRC32)}
 
     def fault(
         self, act: Callable[[Handler], None], *, method: str = "", key: str = "", times: int = 1
@@ -365,7 +380,7 @@ class FakeDaemon:
         self.deaf = 0
         self.refuse: str | None = None
         self.grant_nothing = False
-        self.part_size = 1 << 62
+        self.part_size = 1000
         self.same_upload = True
         self._uploads = 0
         self._of: dict[str, str] = {}
@@ -406,11 +421,18 @@ class FakeDaemon:
                     self._answer(request)
             time.sleep(0.005)
 
+    def begun(self, path: str, parts: dict[int, bytes]) -> None:
+        """Have an upload under way that has some parts."""
+        self._uploads += 1
+        upload = self._of[path] = f"u{self._uploads}"
+        self.s3.uploads[upload] = dict(parts)
+
     def _url(self, key: str, seconds: float, **query: str) -> str:
         extra = "".join(f"&{k}={v}" for k, v in query.items())
         return f"{self.s3.url}/{quote(key)}?expires={time.time() + seconds:.3f}&{SECRET}{extra}"
 
-    def _answer(self, request: dict[str, Any]) -> None:
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What the daemon says to a request."""
         seconds = self.grant_seconds.pop(0) if self.grant_seconds else 3600.0
         inputs = [
             {"id": id_, "url": self._url(self.inputs[id_], seconds), "headers": {}}
@@ -418,9 +440,12 @@ class FakeDaemon:
         ]
         outputs = [self._output(item, seconds) for item in request.get("outputs", [])]
         nothing = self.refuse is not None or self.grant_nothing
-        answer = {"version": 1, "seq": request["seq"], "expires": time.time() + seconds,
-                  "error": self.refuse, "inputs": [] if nothing else inputs,
-                  "outputs": [] if nothing else outputs}  # fmt: skip
+        return {"version": 1, "seq": request["seq"], "expires": time.time() + seconds,
+                "error": self.refuse, "inputs": [] if nothing else inputs,
+                "outputs": [] if nothing else outputs}  # fmt: skip
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        answer = self.answer(request)
         folder = self.job_dir / str(request["container"]) / "grants"
         name = f"{request['slurm_job_id']}.{request['seq']}.json"
         temporary = folder / f".{name}.tmp-x"
@@ -432,8 +457,14 @@ class FakeDaemon:
     def _output(self, item: dict[str, Any], seconds: float) -> dict[str, Any]:
         key = f"{self.prefix}/{item['path']}"
         self.s3.writable.add(key)
-        if item["part_md5s"] is None:
-            headers = {"Content-MD5": item["md5"]}
+        checksum = item.get("checksum") or {"algorithm": "CRC64NVME", "value": item["crc64nvme"]}
+        md5s = item.get("part_md5s")
+        if md5s is None and item["size"] > self.part_size:
+            md5s = [None] * -(-item["size"] // self.part_size)
+        if md5s is None:
+            headers = {} if "md5" not in item else {"Content-MD5": item["md5"]}
+            if checksum["value"] is not None:
+                headers[f"x-amz-checksum-{checksum['algorithm'].lower()}"] = checksum["value"]
             put = {"url": self._url(key, seconds), "headers": headers}
             return {"path": item["path"], "put": put, "multipart": None}
         upload = self._of.get(item["path"])
@@ -442,10 +473,19 @@ class FakeDaemon:
             upload = self._of[item["path"]] = f"u{self._uploads}"
             self.s3.uploads[upload] = {}
         parts = [
-            {"number": n, "headers": {"Content-MD5": given},
+            {"number": n, "headers": {} if given is None else {"Content-MD5": given},
              "url": self._url(key, seconds, uploadId=upload, partNumber=str(n))}
-            for n, given in enumerate(item["part_md5s"], 1)
+            for n, given in enumerate(md5s, 1)
         ]  # fmt: skip
         complete = {"url": self._url(key, seconds, uploadId=upload), "headers": {}}
-        multipart = {"part_size": self.part_size, "parts": parts, "complete": complete}
+        there = [
+            {"number": number, "size": len(part), "etag": md5(part).hex()}
+            for number, part in sorted(self.s3.uploads[upload].items())
+        ]
+        multipart = {
+            "part_size": self.part_size,
+            "parts": parts,
+            "complete": complete,
+            "there": there,
+        }
         return {"path": item["path"], "put": None, "multipart": multipart}

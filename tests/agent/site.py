@@ -59,7 +59,7 @@ class Site:
             "scratch": None,
             "max_log_size": 1_000_000,
             "srun": str(work / "bin" / "srun"),
-            "s3": {"ca_file": None, "insecure": False, "part_size": 1000},
+            "s3": {"part_size": 1000, "stores": []},
         }
 
     def job(self, **changes: Any) -> Job:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.agent.batch import compose
 from gateway.agent.files import StepResult
+from gateway.agent.image_note import write_note
 from tests.agent.conftest import Site
 from tests.agent.fakes import SECRET, silent, status
 from tests.agent.task import Task
@@ -49,10 +50,11 @@ def test_a_container_that_works_brings_its_outputs_to_s3_and_tells_all_of_it(
         "bytes_out": 5,
         "image_cached": False,
         "outputs": [
-            {"path": "a.txt", "size": 5, "etag": md5, "md5": md5, "crc64nvme": result["outputs"][0]["crc64nvme"]}
+            {"path": "a.txt", "size": 5, "etag": md5, "crc64nvme": result["outputs"][0]["crc64nvme"], "crc32": result["outputs"][0]["crc32"]}
         ],
         "log_truncated": False,
         "memory_ran_out": False,
+        "disk_full": False,
     }  # fmt: skip
     assert list(times) == ["stage-in", "run", "stage-out"]
     moments = [moment for pair in times.values() for moment in pair]
@@ -120,8 +122,10 @@ def test_an_image_that_cannot_be_had_ends_the_task(task: Task, site: Site) -> No
 
 
 def test_an_image_that_is_there_is_used_as_it_is(task: Task, site: Site) -> None:
-    (site.work / "images").mkdir()
-    (site.work / "images" / ("sha256-" + "ab" * 32 + ".sif")).write_text("sif")
+    sif = site.work / "images" / ("sha256-" + "ab" * 32 + ".sif")
+    sif.parent.mkdir()
+    sif.write_text("sif")
+    write_note(sif, "registry.example/test/image", "")
     (site.work / "no-image").touch()
     assert task.run(COPY).result["image_cached"] is True
 

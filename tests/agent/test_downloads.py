@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.agent.crc64 import crc64nvme, encode
+from gateway.agent.crc import CRC64NVME
+from gateway.agent.crc64 import crc64nvme
 from gateway.agent.download import Downloader, StageInError
 from gateway.agent.files import Input
 from gateway.agent.mailbox import Stop, Stopped
@@ -128,17 +129,17 @@ def test_parts_of_other_sizes_than_the_gateway_knows_are_an_error(site: Site) ->
 @pytest.mark.parametrize("size", [4000, len(DATA)])
 def test_an_object_that_has_a_crc64nvme_alone_is_checked_by_it(site: Site, size: int) -> None:
     data = DATA[:size]
-    right = encode(crc64nvme(data))
+    right = CRC64NVME.encode(crc64nvme(data))
     item = site.input(data, "x", [size - 1, 1], known=False, crc=right)
     assert Fetch(site, item).run().there() == {"x": data}
-    wrong = encode(crc64nvme(data) ^ 1)
+    wrong = CRC64NVME.encode(crc64nvme(data) ^ 1)
     assert "its CRC64NVME is wrong" in Fetch(site, item._replace(crc64nvme=wrong)).fails()
 
 
 def test_an_object_with_a_right_md5_and_another_crc64nvme_than_given_is_an_error(
     site: Site,
 ) -> None:
-    item = site.input(b"abc", "x", crc=encode(1))
+    item = site.input(b"abc", "x", crc=CRC64NVME.encode(1))
     assert "its CRC64NVME is wrong" in Fetch(site, item).fails()
 
 
@@ -401,3 +402,36 @@ def test_a_kept_connection_that_the_store_closed_costs_no_attempt(
     site.s3.fault(polite, method="GET", times=60)
     Fetch(site, *inputs).run()
     assert "again in" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "parts", [[5000, 5000, 240], [100, 200, 9940], [0, 2900, 0, 100, 7240], [10240, 0]]
+)
+def test_parts_are_fetched_and_hashed_as_they_lie_in_the_object(
+    site: Site, parts: list[int]
+) -> None:
+    assert Fetch(site, site.input(DATA, "large", parts)).run().there() == {"large": DATA}
+    site.s3.fault(corrupted, method="GET", times=1)
+    assert Fetch(site, site.input(DATA, "large", parts)).run().there() == {"large": DATA}
+
+
+@each_size
+def test_a_node_with_a_fast_crc_checks_what_the_store_keeps_of_the_object(
+    site: Site, make: Make
+) -> None:
+    item = make(site)
+    data = site.s3.objects[f"in/{item.id}"].data
+    right, wrong = CRC64NVME.encode(crc64nvme(data)), CRC64NVME.encode(crc64nvme(data + b"x"))
+    site.s3.fault(corrupted, method="GET", times=1)
+    assert Fetch(site, item._replace(stored_crc64nvme=right)).run().there() == {item.path: data}
+    site.s3.heal()
+    said = Fetch(site, item._replace(stored_crc64nvme=wrong)).fails()
+    assert "its CRC64NVME is wrong after the transfer" in said
+
+
+def test_what_the_store_keeps_is_left_by_a_node_without_a_fast_crc(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.agent.crc64.native", lambda: None)
+    item = large(site)._replace(stored_crc64nvme="AAAAAAAAAAA=")
+    assert Fetch(site, item).run().there() == {"large": DATA}

@@ -35,6 +35,40 @@ Downloader(job, place, Mailbox(job, 0, slurm, place, "stage-in"), Stop(), lambda
 print(json.dumps({"grown": peak() - before, "size": (place.inputs / "zeros").stat().st_size}))
 """
 
+_PARTS = """
+import sys
+from pathlib import Path
+from gateway.agent.files import read_fields
+from gateway.agent.puts import read_grants
+
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) << 10
+
+before = peak()
+grants = read_grants(read_fields(Path(sys.argv[1])))
+print(len(grants["huge"].parts), peak() - before)
+"""
+
+
+def test_the_grants_of_10000_parts_are_read_in_a_bounded_amount_of_memory(tmp_path: Path) -> None:
+    url = f"https://s3.example.org/{'b' * 63}/{'k' * 1024}?partNumber=9999&{'q' * 500}"
+    part = {"url": url, "headers": {"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}}
+    multipart = {
+        "part_size": 525 << 20,
+        "parts": [{"number": number, **part} for number in range(1, 10_001)],
+        "complete": {"url": url, "headers": {}},
+    }
+    answer = {"expires": 9e18, "outputs": [{"path": "huge", "put": None, "multipart": multipart}]}
+    letter = tmp_path / "answer.json"
+    letter.write_text(json.dumps(answer))
+    assert letter.stat().st_size > 15 << 20
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", _PARTS, str(letter)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    parts, grown = map(int, done.stdout.split())
+    assert parts == 10_000
+    assert grown < MOST, f"{grown >> 20} MiB"
+
 
 def test_a_gibibyte_is_fetched_and_checked_in_a_fixed_amount_of_memory(site: Site) -> None:
     site.place()

@@ -9,6 +9,7 @@ from gateway.jobs.caller import Caller
 from gateway.store.tables import RefdataSite
 from tests.api.gateway_fake import JOB, ME, FakeGateway
 
+CACHED = "sha256:" + "e" * 64
 _BODIES: dict[str, Any] = {
     "POST /jobs": JOB,
     "POST /admin/tokens": {"user": "alice"},
@@ -53,6 +54,7 @@ def url_of(route: Route, fake: FakeGateway) -> str:
         .replace("{refdata_id}", known[-1].id if known else "1")
         .replace("{cluster}", "dev")
         .replace("{site}", "dev")
+        .replace("{digest}", CACHED)
         .replace("{number}", "0")
         .replace("{stream}", "stdout")
         .replace("{name:path}", "ghcr.io/kbase/checksum:1.0")
@@ -79,6 +81,9 @@ def prepared(fake: FakeGateway) -> FakeGateway:
         containers=False,
         secret=None,
     )
+    sif = fake.work / "images" / f"{CACHED.replace(':', '-')}.sif"
+    sif.parent.mkdir(exist_ok=True)
+    sif.write_bytes(b"sif")
     fake.store.put("reference-data/db.tar")
     ada = Caller("ada", 0, frozenset(), True, "")
     me = Caller(ME, 0, frozenset(), False, "")

@@ -32,10 +32,12 @@ from gateway.api.readiness import Readiness
 from gateway.api.server import Server
 from gateway.api.streams import Streams
 from gateway.api.tls import Tls
-from gateway.config import RolesSection
+from gateway.config import RolesSection, SiteSection
+from gateway.daemon.image_cache import ImageCaches
 from gateway.daemon.refdata_service import RefdataService
 from gateway.daemon.request_service import RequestService
-from gateway.errors import AppCode, GatewayError
+from gateway.daemon.site import Site
+from gateway.errors import AppCode, ConfigError, GatewayError
 from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
 from gateway.jobs.events import Events
@@ -48,6 +50,7 @@ from gateway.jobs.states import Phase
 from gateway.jobs.tokens import Tokens
 from gateway.refdata.registry import RefdataRegistry
 from gateway.s3.client import ObjectInfo
+from gateway.slurm.hands import LocalHands
 from gateway.store.db import Database
 from gateway.store.tables import Audit, Refdata, RefdataSite, RefdataTransition, Request, Token
 from tests.api.certificates import Authority
@@ -94,6 +97,7 @@ class FakeJob:
     name: str | None = None
     times: dict[int, dict[str, list[str | None]]] = field(default_factory=dict)
     phases: dict[int, str] = field(default_factory=dict)
+    progress: dict[int, wire.Progress] = field(default_factory=dict)
 
     @property
     def phase(self) -> str:
@@ -241,6 +245,7 @@ class FakeJobs:
                 slurm_job_id=f"77_{n}",
                 node=f"n{n + 1}",
                 times=row.times.get(n, {"run": ["2026-01-31T12:00:01Z", None]}),
+                progress=row.progress.get(n),
             )
             for n, code in enumerate(row.codes)
         ]
@@ -577,6 +582,28 @@ class FakeRestarts:
         self.asked.append(("upload", job_id))
 
 
+class FakeNodes:
+    """Answers with what it was asked; the token of each job is `token` and its number."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, bytes]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    @staticmethod
+    def token(job_id: int) -> str:
+        return f"{job_id:064x}"
+
+    def check(self, job_id: int, token: str) -> None:
+        if token != self.token(job_id):
+            raise GatewayError(AppCode.INVALID_TOKEN, "This token is not that job's.")
+
+    def answer(self, job_id: int, body: bytes) -> bytes:
+        self.gate.wait(20)
+        self.asked.append((job_id, body))
+        return b'{"version": 1, "inputs": []}'
+
+
 class FakeGateway:
     """The served fake: its socket and its TLS port, its services, its log, and a plain HTTP client on the socket.
 
@@ -607,6 +634,12 @@ class FakeGateway:
         self.store = FakeStore()
         self.files = FakeFiles()
         self.restarts = FakeRestarts()
+        self.nodes = FakeNodes()
+        self.work = self.socket.parent / "work"
+        section = SiteSection(work_dir=self.work, image_cache_max=10**9)
+        backend: Any = None  # of Slurm, which nothing is asked of
+        site = Site("dev", section, LocalHands(str(self.work), exclusive=False), backend)
+        self.cache = ImageCaches(self.database, {"dev": site})
         registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
         self.refdata = RefdataService(self.database, registry, lambda: None)
         objects: Any = self.store
@@ -641,6 +674,8 @@ class FakeGateway:
             self.happenings.webhooks,
             self.requests,
             self.restarts,
+            self.nodes,
+            self.cache,
         )
 
     @property
@@ -673,13 +708,23 @@ class FakeGateway:
     def start(self) -> None:
         """Serve in a thread."""
         roles = RolesSection(admin_users=(ME,) if self.admin else ())
-        self.app = create_app(self._services(), roles)
-        self.server = Server(self.app, self.socket, self.limits, self.tls)
+        self.app = app = create_app(self._services(), roles)
+        until(lambda: self._listens(app), 30)
+        assert self.server is not None
         assert self.server.listener is not None
         self.tls = replace(self.tls, port=self.server.listener.ports[0])
         self._thread = threading.Thread(target=self.server.serve, daemon=True)
         self._thread.start()
         until(lambda: self.server is not None and self.server.ready)
+
+    def _listens(self, app: FastAPI) -> bool:
+        """Listen where it did before; for a moment that port may be another's."""
+        try:
+            self.server = Server(app, self.socket, self.limits, self.tls)
+        except ConfigError as exc:
+            if "port free" not in str(exc):
+                raise
+        return self.server is not None
 
     def restart(self, limits: Limits | None = None) -> None:
         """Serve anew, possibly with other limits."""

@@ -67,7 +67,7 @@ def test_on_the_socket_a_user_may_use_every_route_but_those_of_admins(
     fake: FakeGateway, route: Route
 ) -> None:
     answer = ask(prepared(fake).http, route, fake)
-    if route.access is Access.ADMIN:
+    if route.access in (Access.ADMIN, Access.NODE):
         refused(answer, 403, 20000)
     else:
         answered(answer, route)
@@ -75,7 +75,11 @@ def test_on_the_socket_a_user_may_use_every_route_but_those_of_admins(
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
 def test_on_the_socket_an_admin_may_use_every_route(fake_admin: FakeGateway, route: Route) -> None:
-    answered(ask(prepared(fake_admin).http, route, fake_admin), route)
+    answer = ask(prepared(fake_admin).http, route, fake_admin)
+    if route.access is Access.NODE:
+        refused(answer, 403, 20000)
+    else:
+        answered(answer, route)
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.access is Access.USER], ids=name_of)
@@ -112,6 +116,8 @@ def test_over_tcp_a_users_token_opens_what_the_user_may_but_makes_no_tokens(
         answer = ask(http, route, fake)
     if route.access is Access.ADMIN or name_of(route) in MAKES_TOKENS:
         refused(answer, 403, 20000)
+    elif route.access is Access.NODE:
+        refused(answer, 401, 10020)
     else:
         answered(answer, route)
 
@@ -125,6 +131,8 @@ def test_over_tcp_another_users_token_opens_nothing_that_is_somebody_elses(
         answer = ask(http, route, fake)
     if route.access is Access.ADMIN or name_of(route) in MAKES_TOKENS:
         refused(answer, 403, 20000)
+    elif route.access is Access.NODE:
+        refused(answer, 401, 10020)
     elif route.path.startswith(OF_SOMEBODY):
         refused(answer, 404, 40040 if "job" in route.path else 40000)
     else:
@@ -140,8 +148,24 @@ def test_over_tcp_an_admins_token_opens_every_route_but_makes_no_tokens(
         answer = ask(http, route, fake_admin)
     if name_of(route) in MAKES_TOKENS:
         refused(answer, 403, 20000)
+    elif route.access is Access.NODE:
+        refused(answer, 401, 10020)
     else:
         answered(answer, route)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_over_tcp_the_token_of_a_job_opens_the_route_of_its_nodes_alone(
+    fake: FakeGateway, route: Route
+) -> None:
+    prepared(fake)
+    with fake.over_tcp(fake.nodes.token(1)) as http:
+        answer = ask(http, route, fake)
+    if route.access in (Access.OPEN, Access.NODE):
+        answered(answer, route)
+    else:
+        refused(answer, 401, 10020)
+    assert fake.jobs.calls == []
 
 
 def test_what_is_asked_for_is_not_looked_at_before_it_is_known_who_asks(fake: FakeGateway) -> None:
@@ -179,7 +203,7 @@ def test_openapi_says_which_routes_need_a_token(fake: FakeGateway) -> None:
     with fake.over_tcp() as http:
         schema = http.get("/openapi.json").json()
     assert schema["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
-    for route in ROUTES:
+    for route in (each for each in ROUTES if each.access is not Access.NODE):
         operation = schema["paths"][route.path.replace(":path", "")][route.method.lower()]
         wanted: object = None if route.access is Access.OPEN else [{"token": []}]
         assert operation.get("security") == wanted, name_of(route)

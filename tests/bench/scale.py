@@ -19,8 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.following import run, wait
+
 _BUCKET = "sample-data"
-_ENDED = ("complete", "error", "canceled")
 
 
 def content(number: int) -> bytes:
@@ -65,16 +68,7 @@ def memory(pid: int, line: str) -> float:
 
 def cts(*arguments: str, text: str | None = None) -> str:
     """Run cts as alice."""
-    done = subprocess.run(
-        ["runuser", "-u", "alice", "--", "cts", *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"cts {' '.join(arguments)}: {done.stderr}")
-    return done.stdout
+    return run("cts", *arguments, user="alice", text=text)
 
 
 def write_inputs(client: Any, files: int) -> list[str]:
@@ -90,25 +84,6 @@ def write_inputs(client: Any, files: int) -> list[str]:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(put, range(files)))
     return keys
-
-
-def wait(job: str, containers: int) -> None:
-    """Follow a job to its end on the terminal."""
-    said = ""
-    begin = time.monotonic()
-    while True:
-        status = json.loads(cts("show", "--json", job))
-        text = ", ".join(f"{count} {phase}" for phase, count in status["containers"].items())
-        if text != said:
-            print(f"  {time.monotonic() - begin:6.0f} s  {text}", flush=True)
-            said = text
-        if status["state"] in _ENDED:
-            break
-        time.sleep(5)
-    if status["state"] != "complete":
-        raise SystemExit(f"the job ended {status['state']}: {status['error']}")
-    if status["containers"] != {"complete": containers}:
-        raise SystemExit(f"complete, but its containers are {status['containers']}")
 
 
 def verify(client: Any, prefix: str, keys: list[str], containers: int) -> int:
@@ -160,7 +135,9 @@ def inside(image: str, files: int, containers: int) -> None:
     print(f"job {number}: {files} objects over {containers} containers, submitted in {took:.1f} s")
     print(f"the daemon's memory: {idle:.0f} MiB before, {memory(pid, 'VmHWM'):.0f} MiB at most")
     begin = time.monotonic()
-    wait(number, containers)
+    shown = wait(number)["containers"]
+    if shown != {"complete": containers}:
+        raise SystemExit(f"complete, but its containers are {shown}")
     print(f"complete after {time.monotonic() - begin:.0f} s")
     count = verify(client, prefix, keys, containers)
     arrays = json.loads(cts("show", "--json", number))["slurm_jobs"]

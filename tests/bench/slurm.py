@@ -2,10 +2,11 @@
 
 The jobs wait in a partition that starts nothing, so that only their submission is measured. Rounds of both alternate in one
 run: an sbatch loop; then as many jobs are accepted, all of which wait for one other job, and are submitted once that is
-canceled. At last arrays of 10, 1,000 and 10,000 tasks wait in Slurm: what one look of the poll loop costs, and how many calls
-slurmctld gets from the gateway in a minute (sdiag).
+canceled. At last arrays of 10, 1,000 and 10,000 tasks wait in Slurm: what one look of the poll loop takes (the loop's own code
+on the daemon's database, squeue's time in the wall time), and how many calls slurmctld gets from the gateway in a minute (sdiag).
 
-Runs on the host; `--inside` is the half that runs in the dev cluster as root, `--submit` the user's part of that.
+Runs on the host; `--inside` is the half that runs in the dev cluster as root, `--submit` the user's part of that, `--look` the
+daemon's.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROUNDS, JOBS = 5, 200
+TOGETHER = 32  # submissions that the gateway hands over together
 TASKS = (10, 1_000, 10_000)
 WATCH = 60.0  # seconds
 _LARGEST = 1_000  # containers of a job
@@ -62,10 +65,18 @@ def has_queued(count: int) -> bool:
 
 
 def clear() -> None:
-    """Take everything out of the partition, and wait until the gateway knows."""
+    """Take everything out of the partition, and wait until the gateway knows and has put away what is left of the jobs."""
     run("scancel", f"--partition={_PARTITION}")
     until(lambda: queued() == 0)
     until(lambda: not json.loads(run("cts", "jobs", "--json", "--state", "job_submitted", user="alice")), 0.5)  # fmt: skip
+    until(idle)
+
+
+def idle() -> bool:
+    """Whether the daemon does next to nothing for two seconds."""
+    before = daemon_cpu()
+    time.sleep(2)
+    return daemon_cpu() - before < 0.2
 
 
 def by_hand() -> float:
@@ -87,13 +98,18 @@ def by_gateway(image: str) -> tuple[float, float]:
     if out is None:
         raise SystemExit("no output")
     accepted = float(out.readline())
-    until(lambda: queued() > 1, 0)
-    first, begin = queued(), time.monotonic()
-    until(lambda: queued() >= JOBS)
-    took = time.monotonic() - begin
     if client.wait() != 0:
         raise SystemExit("the submission failed")
-    return accepted, (JOBS - first) / took
+    until(lambda: queued() >= JOBS, 1)  # looked at seldom: squeue is no part of it
+    found = json.loads(run("cts", "jobs", "--json", "--limit", str(JOBS), user="alice"))
+    times = sorted(
+        datetime.fromisoformat(step["time"]).timestamp()
+        for job in found
+        for step in job["transition_times"]
+        if step["phase"] == "pending"
+    )
+    # They are noted together when all of some are submitted: the clock begins with the first of these.
+    return accepted, (len(times) - TOGETHER) / (times[-1] - times[TOGETHER - 1])
 
 
 def submit(image: str) -> None:
@@ -158,7 +174,8 @@ def calls() -> dict[str, int]:
 
 def looks(image: str) -> None:
     """Print what a minute costs slurmctld, and a look the daemon, at more and more tasks."""
-    print(f"{'active tasks':>12}{'calls in 60 s':>16}{'squeue, s':>12}{'daemon CPU, %':>16}")
+    columns = ("active tasks", "calls in 60 s", "daemon CPU, %", "look, s", "its CPU, s")
+    print("".join(f"{name:>16}" for name in columns))
     for count in TASKS:
         for number in range(-(-count // _LARGEST)):
             wanted = {"array": f"0-{min(count, _LARGEST) - 1}"}
@@ -173,10 +190,29 @@ def looks(image: str) -> None:
         after = calls()
         share = 100 * (daemon_cpu() - cpu) / seconds
         made = sum(after.values()) - sum(before.values())
-        asked = time.monotonic()
-        run("squeue", "-h", "-r", "-t", "all", "-u", "ctsjob", "-o", "%A|%F|%K|%T", user="ctsjob")
-        print(f"{count:>12}{made:>16}{time.monotonic() - asked:>12.2f}{share:>16.1f}", flush=True)
+        took, used = run(sys.executable, __file__, "--look", user="ctsd").split()
+        print(f"{count:>16}{made:>16}{share:>16.1f}{took:>16}{used:>16}", flush=True)
         clear()
+
+
+def look() -> None:
+    """Have the code of the poll loop look at the site, beside the daemon; prints the medians of wall and CPU seconds."""
+    from gateway.config import load_config
+    from gateway.daemon.poll import Poller
+    from gateway.daemon.site import make_site
+    from gateway.s3.client import ObjectStore
+    from gateway.store.db import Database
+
+    config = load_config(Path("/etc/cts/gateway.toml"))
+    site = make_site("dev", config.sites["dev"], exclusive=False)
+    poller = Poller(Database(config.database_url()), ObjectStore(config.s3), site)
+    found: list[tuple[float, float]] = []
+    for _ in range(ROUNDS):
+        begin, before = time.monotonic(), time.process_time()
+        poller.tick()
+        found.append((time.monotonic() - begin, time.process_time() - before))
+    site.close()
+    print(*(f"{statistics.median(values):.2f}" for values in zip(*found, strict=True)))
 
 
 def daemon_cpu() -> float:
@@ -203,6 +239,9 @@ def main() -> None:
     """Prepare the site and run the inside half."""
     if sys.argv[1:2] == ["--inside"]:
         inside(sys.argv[2])
+        return
+    if sys.argv[1:2] == ["--look"]:
+        look()
         return
     if sys.argv[1:2] == ["--submit"]:
         submit(sys.argv[2])

@@ -111,6 +111,28 @@ def test_show_of_a_container_is_its_table_or_its_json(fake: FakeGateway) -> None
     assert json.loads(run(fake, "cts", "show", "--json", "1_1").out)["exit_code"] == 7
 
 
+def test_show_tells_how_far_a_transfer_is_how_fast_and_how_long_it_has_to_go(
+    fake: FakeGateway,
+) -> None:
+    number = fake.jobs.add()
+    fake.jobs.rows[number].to("stage-in")
+    for index, rate in ((0, 300 << 20), (1, 0)):
+        fake.jobs.rows[number].progress[index] = wire.Progress(
+            bytes_done=(1 << 30) + 1, bytes_total=3 << 30, bytes_per_second=rate
+        )
+    said = "1.00G of 3.00G (33%), 300.00M/s, 00:00:06 left"
+    lines = run(fake, "cts", "show", str(number)).out.splitlines()
+    assert next(line for line in lines if line.startswith(f"{number}_0 ")).endswith(f"  {said}")
+    assert f"Progress  {said}\n" in run(fake, "cts", "show", f"{number}_0").out
+    assert "Progress  1.00G of 3.00G (33%), 0/s\n" in run(fake, "cts", "show", f"{number}_1").out
+    told = json.loads(run(fake, "cts", "show", "--json", f"{number}_0").out)["progress"]
+    assert told == {
+        "bytes_done": (1 << 30) + 1,
+        "bytes_total": 3 << 30,
+        "bytes_per_second": 300 << 20,
+    }
+
+
 def test_show_of_a_phase_is_its_table_or_its_json(fake: FakeGateway) -> None:
     job = fake.jobs.add(phase="run")
     row = fake.jobs.rows[job]

@@ -59,10 +59,13 @@ def test_cancel_in_each_state_leaves_nothing_in_slurm_and_says_who_did_it(
     image = site.image("sleep")
     running = site.submit(image=image, params={"args": ["300"]}, runtime=600)
     holder = site.submit(image=image, licenses="matlab:2", params={"args": ["300"]}, runtime=600)
+    site.until(
+        lambda: site.job(holder)["phase"] == "run"
+    )  # it, and not the next one, has the licences
     pending = site.submit(image=image, licenses="matlab:2", params={"args": ["300"]}, runtime=600)
     by_admin = site.submit(image=image, params={"args": ["300"]}, runtime=600)
     site.until(lambda: site.job(running)["phase"] == "run")
-    site.until(lambda: "Licenses" in (site.job(pending)["reason"] or ""))
+    site.until(lambda: site.job(pending)["phase"] == "pending" and site.job(pending)["reason"])
     created = site.submit(image=image, params={"args": ["300"]}, runtime=600)
     for job_id in (created, running, pending, holder):
         site.run("cts", "cancel", job_id)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from tests.cluster.posting import post
-from tests.conftest import CHECKOUT, DevCluster
-from tests.s3.places import MIB, Place, bucket_at
+from tests.conftest import DevCluster
+from tests.s3.places import MIB, Place
 from tests.s3.test_store import crc64
 
 pytestmark = pytest.mark.cluster
@@ -65,17 +63,6 @@ CASES = {
     "script": Case([NUMBER, "a b"], ["script", "0", "a b"], script='exec /bin/given script "$@"'),
     "script-interpreter": Case(["x"], ["-ue", "x"], script='#!/bin/sh -ue\nexec /bin/given "-$-" "$@"'),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def place(site: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A bucket of the gateway's own at the dev cluster's RGW."""
-    sys.path.insert(0, str(CHECKOUT / "deploy"))
-    from devclusterlib.storage import S3_KEYS
-
-    endpoint = json.loads(site.tool("env").stdout)["s3_endpoint"]
-    with bucket_at(endpoint, tmp_path_factory.mktemp("s3"), *S3_KEYS["cts"]) as made:
-        yield made
 
 
 def _submit(site: DevCluster, jobs: list[Doc]) -> list[str]:

@@ -20,7 +20,8 @@ WATCH = """\
 import pathlib, sys, time
 stop, secrets = pathlib.Path(sys.argv[1]), [word.encode() for word in sys.argv[2].split()]
 me = str(__import__("os").getpid())
-builds, found = 0, set()
+builds, found, begin = 0, set(), time.time()
+pathlib.Path(sys.argv[1] + ".begun").touch()
 while not stop.exists():
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         if process.name == me:
@@ -32,7 +33,8 @@ while not stop.exists():
         builds += b"apptainer" in words and sys.argv[3].encode() in words
         if any(s in words for s in secrets) and stop.name.encode() not in words:
             found.add("argv of " + words.split(b"\\0")[0].decode())
-    for path in pathlib.Path("/scratch/cts").glob("jobs/*/**/*"):
+    jobs = [job for job in pathlib.Path("/scratch/cts/jobs").iterdir() if job.stat().st_mtime >= begin - 1]
+    for path in (path for job in jobs for path in job.rglob("*")):
         try:
             if path.is_file() and path.stat().st_size < 1_000_000 and any(s in path.read_bytes() for s in secrets):
                 found.add(f"{path.parent.name} {path.stat().st_mode & 0o777:o}")
@@ -138,13 +140,15 @@ def test_an_image_of_a_private_registry_runs_and_its_login_is_seen_nowhere(
         target=lambda: seen.extend(site.run(*watch, user="root").stdout.splitlines())
     )
     watcher.start()
+    begun = ("test", "-e", f"{stop}.begun")
+    site.until(lambda: site.run(*begun, user="root", check=False).returncode == 0)
     try:
         params = {"args": ["-c", "env; echo done > /output_files/x"]}
         job = site.finish(site.submit(image=name, params=params))
     finally:
         site.run("touch", stop, user="root")
         watcher.join(60)
-        site.run("rm", "-f", stop, user="root")
+        site.run("rm", "-f", stop, f"{stop}.begun", user="root")
     assert job["state"] == "complete", job["error"]
     assert result(site, job["id"])["image_cached"] is False
     builds, *found = seen

@@ -74,6 +74,7 @@ def test_nothing_that_the_schema_allows_makes_a_5xx_or_an_answer_outside_it(
                     "path": ["sample-data/none.tar"],
                     "refdata_id": ["999999999"],
                     "cluster": ["none"],
+                    "digest": ["sha256:" + "0" * 64],
                     "site": ["none"],
                     "token_id": ["0" * 12],
                     "request_id": ["999999999"],

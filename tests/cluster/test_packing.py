@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import DevCluster
+from tests.sites import switched
 
 pytestmark = pytest.mark.cluster
 READS = [f"sample-data/reads/sample-{n}.txt" for n in range(1, 9)]
@@ -29,9 +30,8 @@ def _inputs(site: DevCluster, count: int) -> list[str]:
 @pytest.fixture(autouse=True, scope="module")
 def _on(site: DevCluster) -> Iterator[None]:
     """The site `packed`, on for the time of these tests."""
-    site.run("cts", "admin", "site", "on", "packed", user="ada")
-    yield
-    site.run("cts", "admin", "site", "off", "packed", "--reason", "it is for tests", user="ada")
+    with switched(site, "packed"):
+        yield
 
 
 def _submit(site: DevCluster, image: str, **fields: Any) -> str:

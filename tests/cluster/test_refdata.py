@@ -68,7 +68,7 @@ class Data:
 
     def until(self, state: str) -> dict[str, Any]:
         """Wait until it has come to a state."""
-        self.site.until(lambda: self.at()["state"] == state, 120)
+        self.site.until(lambda: self.at()["state"] == state)
         return self.at()
 
     def on_disk(self) -> list[str]:

@@ -77,12 +77,13 @@ def test_ctsd_check_has_a_line_for_each_dependency_beside_the_running_daemon(
         site.run("curl", "-s", "--unix-socket", "/run/cts/cts.sock", "http://cts/ready").stdout
     )
     assert ready["ready"] is True
-    assert len(ready["checks"]) == len(lines)
+    written = [line for line in lines if ": objects " in line]  # what /ready does not do
+    assert len(ready["checks"]) == len(lines) - len(written) == len(lines) - 1
 
 
 def test_ctsd_check_tells_what_fails_and_tries_the_rest(site: DevCluster) -> None:
     change = (
-        "sed -e 's,^credentials_file.*,credentials_file = \"/home/ctsd/none\",' "
+        "sed -e '0,/^credentials_file/s,^credentials_file.*,credentials_file = \"/home/ctsd/none\",' "
         "-e 's,^endpoint_url,region = \"us-east-1\"\\nendpoint_url,' "
         "/etc/cts/gateway.toml > /home/ctsd/bad.toml; ctsd check --config /home/ctsd/bad.toml"
     )
@@ -90,5 +91,5 @@ def test_ctsd_check_tells_what_fails_and_tries_the_rest(site: DevCluster) -> Non
     assert done.returncode == 1, done.stdout + done.stderr
     failed = [line for line in done.stdout.splitlines() if not line.startswith("ok")]
     assert len(failed) == 1
-    assert "FAIL  s3" in failed[0]
+    assert failed[0].startswith("FAIL  s3  ")
     assert "/home/ctsd/none" in failed[0]

@@ -20,6 +20,7 @@ from gateway.slurm.slurmrestd import KNOWN, Slurmrestd
 from gateway.slurm.tokens import TokenFile
 from tests.cluster.backends import ROADS, USER, Road, new_tag, road_to, slurm_bin
 from tests.conftest import DevCluster
+from tests.sites import switched
 
 pytestmark = pytest.mark.cluster
 READS = [f"sample-data/reads/sample-{n}.txt" for n in range(1, 9)]
@@ -67,9 +68,8 @@ def closed(site: DevCluster) -> Iterator[str]:
 @pytest.fixture
 def on(site: DevCluster) -> Iterator[None]:
     """The site `rest`, on for the time of a test."""
-    site.run("cts", "admin", "site", "on", "rest", user="ada")
-    yield
-    site.run("cts", "admin", "site", "off", "rest", "--reason", "it is for tests", user="ada")
+    with switched(site, "rest"):
+        yield
 
 
 @pytest.mark.usefixtures("on")

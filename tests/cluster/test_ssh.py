@@ -12,6 +12,7 @@ import pytest
 from gateway.errors import SiteError
 from tests.cluster.backends import USER, ssh_hands
 from tests.conftest import DevCluster
+from tests.sites import switched
 
 pytestmark = pytest.mark.cluster
 
@@ -19,11 +20,8 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def remote(site: DevCluster) -> Iterator[DevCluster]:
     """The site `remote`, on for the time of a test."""
-    site.run("cts", "admin", "site", "on", "remote", user="ada")
-    yield site
-    site.run(
-        "cts", "admin", "site", "off", "remote", "--reason", "it is for tests alone", user="ada"
-    )
+    with switched(site, "remote"):
+        yield site
 
 
 def test_a_job_runs_from_s3_to_s3_at_a_site_that_is_reached_by_ssh(remote: DevCluster) -> None:

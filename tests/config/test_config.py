@@ -68,7 +68,7 @@ class TestTheWholeFile:
         sections = [field.annotation for field in Config.model_fields.values()]
         for model in (*sections, SiteSection, PathRule):
             for key in getattr(model, "model_fields", {}):
-                table = rf"\[sites\.dev\.{key}\]"
+                table = rf"\[(?:sites\.dev\.{key}|s3\.{key}\.\w+)\]"
                 assert re.search(rf"^(# )?({key} = |{table})", text, re.MULTILINE), key
 
     def test_a_file_is_read(self, tmp_path: Path) -> None:
@@ -277,6 +277,9 @@ BAD = [
     ("sites.dev", "poll_seconds = nan", "finite number"),
     ("sites.dev", "mailbox_seconds = 0.01", "greater than or equal to 0.02"),
     ("sites.dev", "mailbox_seconds = 61", "less than or equal to 60"),
+    ("sites.dev", 'grants_url = "http://cts:8443"', "must be https:// and a host"),
+    ("sites.dev", 'grants_url = "https://cts/api"', "must be https:// and a host"),
+    ("sites.dev", 'grants_ca_file = "a.pem"', "must be an absolute path"),
     ("sites.dev", "command_timeout_seconds = 0.5", "greater than or equal to 1"),
     ("sites.dev", "keep_failed_days = -1", "greater than or equal to 0"),
 ]

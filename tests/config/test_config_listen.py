@@ -84,3 +84,21 @@ def test_a_key_that_others_can_read_and_files_without_effect_are_told(tmp_path: 
     key.chmod(0o600)
     files = {**FILES, "tls_key": str(key)}
     assert warnings_of(Path("gateway.toml"), config(listen="a:1", **files)) == []
+
+
+def test_a_ca_file_for_nodes_is_that_of_a_url() -> None:
+    site = {"work_dir": "/scratch/cts", "grants_ca_file": "/a.pem"}
+    with pytest.raises(ConfigError, match=r"sites\.dev: grants_ca_file needs the grants_url"):
+        parse_config({"s3": {"credentials_file": "/etc/cts/s3"}, "sites": {"dev": site}})
+
+
+def test_a_road_for_nodes_that_leads_to_no_listener_is_told() -> None:
+    url = "https://cts.example.org:8443"
+    raw: dict[str, Any] = {
+        "s3": {"credentials_file": "/etc/cts/s3"},
+        "sites": {"dev": {"work_dir": "/scratch/cts", "grants_url": url}},
+    }
+    found = warnings_of(Path("gateway.toml"), parse_config(raw))
+    assert [line for line in found if f"sites.dev.grants_url {url}: nothing" in line] == found
+    raw["api"] = {"listen": "a:1", **FILES}
+    assert warnings_of(Path("gateway.toml"), parse_config(raw)) == []

@@ -1,10 +1,11 @@
-"""Counting what the database is asked."""
+"""Counting what the database is asked, and the memory that is used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event
@@ -43,3 +44,11 @@ def writes(database: Database) -> Iterator[Count]:
     finally:
         del database.write
         event.remove(database.engine, "before_cursor_execute", statement)
+
+
+def peak(reset: bool = False) -> int:
+    """The most memory that this process ever had, in bytes; or since it was forgotten (proc(5), clear_refs)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.config import S3Section
 from gateway.errors import SiteError
-from gateway.s3.client import ObjectInfo, ObjectStore
+from gateway.s3.client import Algorithm, ObjectInfo, ObjectStore
 from gateway.slurm.protocol import (
     Limits,
     Partition,
@@ -61,6 +61,7 @@ class FakeSlurm:
         self.tasks: dict[tuple[str, int | None], TaskState] = {}
         self.records: dict[tuple[str, int | None], TaskRecord] = {}
         self.calls: Counter[str] = Counter()
+        self.keeps_accounting = True
         self.away: set[str] = set()  # commands that do not answer
         self.answers: list[Exception] = []  # what sbatch says to the next submissions, taking none
         self.loses_answer = False  # sbatch takes the job, and its answer does not come
@@ -101,6 +102,8 @@ class FakeSlurm:
     def accounting(self, since: datetime) -> list[TaskRecord]:
         """See `SlurmBackend.accounting`."""
         self._called("accounting")
+        if not self.keeps_accounting:
+            raise SiteError("sacct: Slurm accounting storage is disabled")
         return list(self.records.values())
 
     def cancel(self, slurm_job_ids: Sequence[str]) -> None:
@@ -111,7 +114,7 @@ class FakeSlurm:
     def limits(self) -> Limits:
         """See `SlurmBackend.limits`."""
         self._called("limits")
-        return Limits(self.max_array_size, "24.11.1")
+        return Limits(self.max_array_size, "24.11.1", self.keeps_accounting)
 
     def partitions(self) -> list[Partition]:
         """See `SlurmBackend.partitions`."""
@@ -193,9 +196,9 @@ class Store(ObjectStore):
         self._there(key)
         return super().inspect(bucket, key)
 
-    def start_upload(self, bucket: str, key: str, crc64nvme: bool) -> str:
+    def start_upload(self, bucket: str, key: str, algorithm: Algorithm | None) -> str:
         self._there(key)
-        return super().start_upload(bucket, key, crc64nvme)
+        return super().start_upload(bucket, key, algorithm)
 
     def upload_open(self, bucket: str, key: str, upload: str) -> bool:
         self._there(key)
@@ -211,6 +214,6 @@ class Store(ObjectStore):
 
     def _there(self, key: str) -> None:
         if self.away:
-            raise self._teller.unavailable("cannot be reached (no connection)")
+            raise self.store("").teller.unavailable("cannot be reached (no connection)")
         if key in self.broken:
-            raise self._teller.unavailable(f"answered 500 for {key!r}")
+            raise self.store("").teller.unavailable(f"answered 500 for {key!r}")

@@ -12,6 +12,7 @@ from gateway.config import ImagesSection
 from gateway.daemon.check import Parts, check, check_alone
 from gateway.errors import ConfigError, SiteError
 from gateway.images.crane import Crane
+from gateway.s3.reach import Reach
 from gateway.store.db import Database
 from gateway.wire import ReadyLine
 from tests.daemon.world import World
@@ -38,7 +39,7 @@ def look(world: World, crane: Crane) -> Look:
     def looking(**parts: Any) -> dict[str, ReadyLine]:
         fields: dict[str, Any] = {
             "database": lambda: world.database,
-            "objects": lambda: world.store,
+            "stores": {"": lambda: world.store.store("")},
             "crane": crane,
             "sites": {"dev": lambda: world.site},
         }
@@ -75,17 +76,15 @@ def test_a_database_that_is_not_there_is_one_line(look: Look, tmp_path: Path) ->
 
 
 def test_a_store_that_is_away_is_one_line(look: Look, world: World) -> None:
-    from gateway.s3.client import ObjectStore
-
     gone = world.config.s3.model_copy(update={"endpoint_url": "http://127.0.0.1:1"})
-    lines = look(objects=lambda: ObjectStore(gone, connect_timeout=0.1))
+    lines = look(stores={"": lambda: Reach(gone, connect_timeout=0.1)})
     assert _failed(lines) == ["s3"]
     assert "cannot be reached" in lines["s3"].detail
 
 
 def test_credentials_that_are_missing_are_one_line(look: Look) -> None:
     error = ConfigError("s3.credentials_file: cannot read /none: No such file or directory")
-    lines = look(objects=lambda: _raise(error))
+    lines = look(stores={"": lambda: _raise(error)})
     assert _failed(lines) == ["s3"]
     assert lines["s3"].detail.startswith("s3.credentials_file: cannot read /none")
 

@@ -147,7 +147,10 @@ def test_a_database_without_its_schema_is_no_start(world: World, tmp_path: Any) 
 
 def test_readiness_has_a_line_of_each_part(world: World, gateway: Gateway) -> None:
     gateway.parts = type(gateway.parts)(
-        gateway.parts.database, lambda: world.store, gateway.parts.crane, gateway.parts.sites
+        gateway.parts.database,
+        {"": lambda: world.store.store("")},
+        gateway.parts.crane,
+        gateway.parts.sites,
     )
     ready = gateway.services.info.ready()
     assert not ready.ready

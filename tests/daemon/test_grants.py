@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
+from gateway.agent.crc import CRC32, CRC64NVME, Crc
 from gateway.daemon.grants import output_path
 from gateway.store import jobs as store
 from gateway.store.tables import InputFile
+from tests.daemon.counting import peak
 from tests.daemon.world import HTTP, MIB, World, announced, b64, put
 
 BIG = bytes(range(256)) * (6 * MIB // 256)
@@ -75,6 +78,52 @@ def test_the_md5_of_the_bytes_is_part_of_each_signature(world: World) -> None:
     names = {name.lower() for name in granted["headers"]}
     assert names == {"content-md5", "x-amz-checksum-crc64nvme", "x-amz-sdk-checksum-algorithm"}
     assert _signed(granted["url"]) == names | {"host"}
+
+
+@pytest.mark.parametrize("kind", [CRC64NVME, CRC32], ids=lambda kind: kind.name)
+def test_the_crc_of_an_output_of_one_part_is_part_of_its_signature(world: World, kind: Crc) -> None:
+    number, _ = world.submit()
+    value = kind.encode(kind.of(b"abc", 0))
+    granted = _out(world, number, crc_of("a", b"abc", kind))["outputs"][0]
+    assert granted["multipart"] is None
+    assert granted["put"]["headers"] == {
+        kind.header: value,
+        "x-amz-sdk-checksum-algorithm": kind.name,
+    }
+    assert _signed(granted["put"]["url"]) == {*granted["put"]["headers"], "host"}
+    put(granted, b"abc")
+    assert world.bucket.get(f"{world.prefix}a") == b"abc"
+
+
+@pytest.mark.parametrize("kind", [CRC64NVME, CRC32], ids=lambda kind: kind.name)
+def test_an_output_in_parts_is_granted_before_its_bytes_are_known(world: World, kind: Crc) -> None:
+    number, _ = world.submit()
+    granted = _out(world, number, crc_of("big", BIG, kind))["outputs"][0]
+    parts = granted["multipart"]["parts"]
+    assert [(part["number"], part["headers"]) for part in parts] == [(1, {}), (2, {})]
+    put(granted, BIG, parts=1)
+    before = world.outputs(number)[0].upload_id
+    again = _out(world, number, crc_of("big", BIG, kind))["outputs"][0]
+    assert world.outputs(number)[0].upload_id == before
+    put(again, BIG)
+    assert world.bucket.get(f"{world.prefix}big") == BIG
+
+
+@pytest.mark.parametrize("checksum", [None, {"algorithm": "CRC64NVME", "value": None}])
+def test_an_output_of_one_part_without_a_checksum_is_refused(
+    world: World, checksum: dict[str, Any] | None
+) -> None:
+    number, _ = world.submit()
+    answer = _out(world, number, {"path": "a", "size": 3, "checksum": checksum})
+    assert answer["error"]
+    assert answer["outputs"] == []
+    assert world.outputs(number) == []
+
+
+def crc_of(path: str, data: bytes, kind: Crc) -> dict[str, Any]:
+    """What the agent says of an output whose MD5 it does not compute."""
+    value = kind.encode(kind.of(data, 0)) if len(data) <= 5 * MIB else None
+    return {"path": path, "size": len(data), "checksum": {"algorithm": kind.name, "value": value}}
 
 
 def _signed(url: str) -> set[str]:
@@ -191,6 +240,9 @@ def test_an_output_that_is_announced_again_unchanged_goes_on_with_its_upload(wor
     again = _out(world, number, announced("big", BIG))["outputs"][0]
     assert world.outputs(number)[0].upload_id == before
     assert f"uploadId={before}" in again["multipart"]["complete"]["url"]
+    first = hashlib.md5(BIG[: 5 * MIB]).hexdigest()
+    assert again["multipart"]["there"] == [{"number": 1, "size": 5 * MIB, "etag": first}]
+    assert granted["multipart"]["there"] == []
     assert len(world.outputs(number)) == 1
 
 
@@ -243,8 +295,8 @@ def test_an_upload_that_begins_while_its_container_ends_is_not_left_behind(
     number, slurm = world.submit()
     begin = world.store.start_upload
 
-    def slowly(bucket: str, key: str, crc64nvme: bool) -> str:
-        upload = begin(bucket, key, crc64nvme)
+    def slowly(bucket: str, key: str, algorithm: Any) -> str:
+        upload = begin(bucket, key, algorithm)
         world.slurm.set(slurm, 0, "NODE_FAIL")
         world.settle()
         return upload
@@ -255,13 +307,34 @@ def test_an_upload_that_begins_while_its_container_ends_is_not_left_behind(
     assert f"{world.prefix}big" not in world.bucket.uploads()
 
 
-def test_an_output_of_more_parts_than_s3_takes_is_told_with_what_to_do(world: World) -> None:
+def test_an_output_of_more_bytes_than_s3_takes_is_told_with_what_to_do(world: World) -> None:
     number, _ = world.submit()
     md5 = b64(b"")
-    huge = {"path": "huge", "size": 10_001 * 5 * MIB, "md5": md5, "part_md5s": [md5] * 10_001}
+    huge = {"path": "huge", "size": (5 << 40) + 1, "md5": md5, "part_md5s": [md5] * 10_000}
     answer = _out(world, number, huge)
-    assert "S3 takes at most 10000; write smaller files" in answer["error"]
+    assert "5497558138881 bytes, and S3 takes 5497558138880 at most" in answer["error"]
     assert world.outputs(number) == []
+
+
+def test_an_output_of_5_tib_is_granted_in_10_000_parts_of_which_one_letter_has_all(
+    world: World,
+) -> None:
+    number, _ = world.submit()
+    md5, part = b64(b""), 525 * MIB
+    size = 5 << 40
+    count = -(-size // part)
+    huge = {"path": "h" * 250, "size": size, "md5": md5, "part_md5s": [md5] * count}
+    path = world.letter(number, "stage-out", outputs=[huge])
+    before = peak(reset=True)
+    world.mailbox.tick()
+    grown = peak() - before
+    many = json.loads(path.read_text())["outputs"][0]["multipart"]
+    assert path.stat().st_size > 6 << 20
+    assert grown < 96 << 20, f"{grown >> 20} MiB"
+    assert (many["part_size"], len(many["parts"])) == (part, count)
+    assert 9_900 < count <= 10_000
+    assert (count - 1) * part < size <= count * part
+    assert f"partNumber={count}&" in many["parts"][-1]["url"]
 
 
 @pytest.mark.parametrize("parts", [None, [], ["x"], [b64(b"")] * 3])
@@ -296,3 +369,88 @@ def test_ten_thousand_outputs_are_registered_whatever_the_database_takes_at_once
         keys = [f"k{n}" for n in range(40_000)]
         assert store.output_by_key(session, number, keys) == {}
         assert store.containers(session, range(40_000))[0].job_id == number
+
+
+def test_a_daemon_that_dies_over_a_new_upload_leaves_none_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, slurm = world.submit()
+    key, begin = f"{world.prefix}big", world.store.start_upload
+    theirs = begin(world.bucket.bucket, f"{key}-beside", None)
+
+    def killed(bucket: str, key: str, algorithm: Any) -> str:
+        begin(bucket, key, algorithm)
+        raise SystemExit
+
+    monkeypatch.setattr(world.store, "start_upload", killed)
+    world.letter(number, "stage-out", outputs=[announced("big", BIG)])
+    with pytest.raises(SystemExit):
+        world.mailbox.tick()
+    monkeypatch.undo()
+    world.restart()
+    world.mailbox.tick()  # the letter is still there
+    assert world.bucket.uploads().count(key) == 1
+    assert len(world.letters()) == 0
+    assert world.store.upload_open(
+        world.bucket.bucket, key, world.outputs(number)[0].upload_id or ""
+    )
+
+    # And if it dies over that, too, and the node with it.
+    world.change(world.outputs(number)[0], upload_id="")
+    world.slurm.set(slurm, 0, "CANCELLED")
+    world.cancel(number)
+    world.settle()
+    assert world.job(number).phase == "canceled"
+    assert key not in world.bucket.uploads()
+    world.store.abort_upload(world.bucket.bucket, f"{key}-beside", theirs)
+
+
+def test_an_upload_that_another_job_has_at_the_same_key_is_not_taken_for_a_lost_one(
+    world: World,
+) -> None:
+    first, _ = world.submit()
+    second, slurm = world.submit()
+    _out(world, first, announced("big", BIG))
+    _out(world, second, announced("big", BIG))
+    lost = world.outputs(second)[0]
+    world.change(lost, upload_id="")
+    world.slurm.set(slurm, 0, "CANCELLED")
+    world.cancel(second)
+    world.settle()
+    assert world.bucket.uploads().count(lost.key) == 1
+    mine = world.outputs(first)[0]
+    assert world.store.upload_open(mine.bucket, mine.key, mine.upload_id or "")
+
+
+def test_an_output_that_is_there_is_the_end_of_a_second_upload_of_it(world: World) -> None:
+    number, slurm = world.submit()
+    put(_out(world, number, announced("big", BIG))["outputs"][0], BIG)
+    _out(world, number, announced("big", BIG))  # the answer to the first was lost
+    assert world.bucket.uploads().count(f"{world.prefix}big") == 1
+    world.result(number, outputs=["big"])
+    world.slurm.set(slurm, 0, "COMPLETED")
+    world.settle()
+    assert world.job(number).phase == "complete"
+    assert f"{world.prefix}big" not in world.bucket.uploads()
+
+
+def test_an_upload_that_begins_while_its_container_is_settled_makes_the_end_wait_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, slurm = world.submit()
+    small = announced("small", b"x")
+    put(_out(world, number, small)["outputs"][0], b"x")
+    late = world.letter(number, "stage-out", outputs=[announced("big", BIG)])
+    world.result(number, outputs=["small"])
+    world.slurm.set(slurm, 0, "COMPLETED")
+    look = world.store.inspect
+
+    def meanwhile(bucket: str, key: str) -> Any:
+        world.mailbox.tick()
+        return look(bucket, key)
+
+    monkeypatch.setattr(world.store, "inspect", meanwhile)
+    world.settle()
+    assert late.exists()
+    assert world.job(number).phase == "complete"
+    assert f"{world.prefix}big" not in world.bucket.uploads()

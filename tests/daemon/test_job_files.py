@@ -36,6 +36,10 @@ def test_job_json_has_exactly_the_fields_of_the_protocol(
     make_world: Callable[..., World],
 ) -> None:
     world = make_world(own_agent=True, scratch="/local", apptainer_flags=("--nv",))
+    aws = world.config.s3.model_copy(update={"endpoint_url": None})
+    other = world.config.s3.model_copy(update={"stores": {"aws": aws}})
+    world.config = world.config.model_copy(update={"s3": other})
+    world.restart()
     number, _ = world.submit()
     path = Path(world.site.job_dir(number)) / "job.json"
     document = json.loads(path.read_text())
@@ -75,6 +79,7 @@ def test_container_json_has_exactly_the_fields_of_the_protocol(world: World) -> 
     assert container.environment == {"N": "1"}
     assert [item.path for item in container.inputs] == ["0.txt", "1.txt"]
     assert [item.crc64nvme for item in container.inputs] == [None, "BBBBBBBBBBA="]
+    assert [item.stored_crc64nvme for item in container.inputs] == ["AAAAAAAAAAA=", None]
     assert [item.part_sizes for item in container.inputs] == [None, (1, 2)]
     assert {item.id for item in container.inputs} == {plain.id, parts.id}
     assert [(file.path, file.text) for file in container.generated] == [("manifest-2", "0.txt\n")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -71,8 +71,10 @@ class Broker:
             process.kill()
             process.wait()
 
-    def messages(self, count: int) -> list[tuple[str, dict[str, Any]]]:
-        """Wait for so many messages; key and body of each, those of a key in order."""
+    def messages(
+        self, count: int, wanted: Callable[[str], bool] = lambda _: True
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Wait for so many different ones with a key that is `wanted`; key and body of all, those of a key in order."""
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": "tests"})
         consumer.assign([TopicPartition("cts-jobs", number, 0) for number in range(PARTITIONS)])
         found: list[tuple[str, dict[str, Any]]] = []
@@ -81,7 +83,7 @@ class Broker:
             message = consumer.poll(0.2)
             if message is not None and message.error() is None:
                 found.append(((message.key() or b"").decode(), json.loads(message.value() or b"")))
-            return len(found) >= count
+            return len({body["trans_id"] for key, body in found if wanted(key)}) >= count
 
         try:
             until(poll, 30)

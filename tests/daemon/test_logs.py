@@ -11,6 +11,7 @@ from gateway.daemon.clean import Cleaner
 from gateway.daemon.logs import LogKeeper, LogRoad
 from gateway.errors import AppCode, GatewayError, SiteError
 from gateway.s3 import logs as s3_logs
+from gateway.s3 import reach as s3_reach
 from tests.daemon.world import World
 
 
@@ -38,7 +39,9 @@ def _road(world: World) -> LogRoad:
 
 def _object(world: World, number: int, rest: str) -> bytes:
     key = f"{world.prefix}logs/{number}/{rest}"
-    body: bytes = world.store.client.get_object(Bucket=world.bucket.bucket, Key=key)["Body"].read()
+    body: bytes = (
+        world.store.store("").client.get_object(Bucket=world.bucket.bucket, Key=key)["Body"].read()
+    )
     return body
 
 
@@ -92,8 +95,8 @@ def test_a_long_log_goes_up_in_parts_and_is_read_in_ranges(
     data = bytes(range(256)) * 4096 * 18  # 18 MiB: three parts
     (world.folder(number) / "stdout").write_bytes(data)
     most: list[int] = []
-    plain = s3_logs._md5
-    monkeypatch.setattr(s3_logs, "_md5", lambda part: most.append(len(part)) or plain(part))  # type: ignore[func-returns-value]
+    plain = s3_reach.content_md5
+    monkeypatch.setattr(s3_reach, "content_md5", lambda part: most.append(len(part)) or plain(part))  # type: ignore[func-returns-value]
     _keeper(world).tick()
     assert max(most) == s3_logs.PART
     assert _object(world, number, "0/stdout") == data
@@ -113,8 +116,9 @@ def test_a_long_log_goes_up_in_parts_and_is_read_in_ranges(
 def test_a_store_that_is_away_loses_no_log_and_the_job_has_ended_and_says_why(world: World) -> None:
     number = _ended(world)
     keeper = _keeper(world)
-    client, world.store.client = world.store.client, None  # type: ignore[assignment]
-    world.store.client = _Away(client)  # type: ignore[assignment]
+    reach = world.store.store("")
+    client, reach.client = reach.client, None  # type: ignore[assignment]
+    reach.client = _Away(client)  # type: ignore[assignment]
     assert keeper.tick() == 15
     job = world.job(number)
     assert job.phase == "complete"
@@ -122,7 +126,7 @@ def test_a_store_that_is_away_loses_no_log_and_the_job_has_ended_and_says_why(wo
     assert job.logpath is None
     assert Cleaner(world.database, world.site, uploads=True).tick() == 30
     assert (world.folder(number) / "stdout").exists()
-    world.store.client = client
+    reach.client = client
     assert keeper.tick() == 15  # it is left alone for a while
     assert world.job(number).logpath is None
     world.clock.forward(16)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.counting import writes
+from tests.daemon.counting import peak, writes
 from tests.daemon.world import World, announced
 
 
@@ -202,14 +202,33 @@ def test_a_letter_that_is_none_is_dropped_and_blocks_nobody(world: World) -> Non
     assert world.container(number).phase == "pending"
 
 
-def test_an_answer_that_cannot_be_written_blocks_no_other(world: World) -> None:
+def test_an_answer_that_cannot_be_written_waits_and_blocks_no_other(world: World) -> None:
     bad, _ = world.submit()
     good, _ = world.submit()
-    (world.folder(bad) / "grants").write_text("in the way")
-    world.letter(bad, "stage-in", inputs=[1])
+    obstacle = world.folder(bad) / "grants"
+    obstacle.write_text("in the way")
+    waiting = world.letter(bad, "stage-in", inputs=[1])
     path = world.letter(good, "stage-in", inputs=[2])
     world.mailbox.tick()
     assert path.exists()
+    assert world.letters() == [f"{bad}.0.{waiting.name}"]
+    assert "answering a node waits: cannot write" in (world.job(bad).reason or "")
+    obstacle.unlink()
+    world.mailbox.tick()  # it rests for some seconds
+    assert not waiting.exists()
+    world.clock.forward(5)
+    world.mailbox.tick()
+    assert waiting.exists()
+    assert world.letters() == []
+
+
+def test_who_has_ended_waits_for_no_answer(world: World) -> None:
+    number, _ = world.submit()
+    world.submit()
+    (world.folder(number) / "grants").write_text("in the way")
+    world.change(world.container(number), phase="canceled")
+    world.letter(number, "stage-in", inputs=[1])
+    world.mailbox.tick()
     assert world.letters() == []
 
 
@@ -272,3 +291,21 @@ def test_a_mailbox_is_left_alone_while_there_are_no_jobs(world: World) -> None:
     world.drop("1.0.77.1.json", b"{}")
     assert world.mailbox.tick() == 1.0
     assert world.letters() == ["1.0.77.1.json"]
+
+
+def test_ten_thousand_grants_asked_for_at_once_are_served_in_bounded_memory(world: World) -> None:
+    number, _ = world.submit()
+    files = [announced(f"{n:05}-{'x' * 200}/{'y' * 200}", b"abc") for n in range(10_000)]
+    world.ask(number, "stage-out", outputs=files[:10])
+    asked = [
+        world.letter(number, "stage-out", outputs=files[start : start + 500])
+        for start in range(0, len(files), 500)
+    ]
+    before = peak(reset=True)
+    world.mailbox.tick()
+    grown = peak() - before
+    answers = [json.loads(path.read_text()) for path in asked]
+    paths = [row["path"] for answer in answers for row in answer["outputs"]]
+    assert paths == [each["path"] for each in files]
+    assert sum(path.stat().st_size for path in asked) > 12 << 20
+    assert grown < 64 << 20, f"{grown >> 20} MiB"

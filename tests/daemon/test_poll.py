@@ -162,6 +162,29 @@ def test_a_failed_container_that_slurm_forgot_has_its_exit_code(world: World) ->
     assert f"container {number}_0 exited with code 7" in (world.job(number).error or "")
 
 
+def test_where_slurm_keeps_no_accounting_the_agents_word_is_enough_and_silence_an_end(
+    world: World,
+) -> None:
+    world.slurm.keeps_accounting = False
+    shown, slurm = world.submit()
+    world.result(shown, outcome="container-failed", exit_code=7)
+    world.slurm.set(slurm, 0, "FAILED")
+    world.poll()
+    assert f"container {shown}_0 exited with code 7" in (world.job(shown).error or "")
+    jobs = [world.submit(), world.submit()]
+    world.result(jobs[0][0], outcome="container-failed", exit_code=3)
+    for _, slurm in jobs:
+        world.slurm.set(slurm, 0, "RUNNING", node="n1")
+        world.poll()
+        world.slurm.forget(slurm)
+    asked = world.slurm.calls["accounting"]
+    world.poll()
+    world.poll(61)
+    assert f"container {jobs[0][0]}_0 exited with code 3" in (world.job(jobs[0][0]).error or "")
+    assert "left no result (FORGOTTEN)" in (world.job(jobs[1][0]).error or "")
+    assert world.slurm.calls["accounting"] == asked == 1
+
+
 def test_a_requeued_task_begins_anew_and_says_so(world: World) -> None:
     number, slurm = world.submit()
     world.slurm.set(slurm, 0, "RUNNING", node="n1")

@@ -67,6 +67,24 @@ def test_a_container_that_had_failed_by_itself_is_not_run_again_for_its_node(wor
     assert "exited with code 7" in (world.job(number).error or "")
 
 
+@pytest.mark.parametrize("number_of_signal", [9, 15])
+def test_a_container_that_slurm_killed_before_its_agent_was_lost_with_its_node(
+    make_world: Callable[..., World], number_of_signal: int
+) -> None:
+    world = make_world(max_requeues=1)
+    number, slurm = world.submit()
+    killed = {"exit_code": 128 + number_of_signal, "signal": number_of_signal}
+    world.result(number, outcome="container-failed", **killed)
+    _lose(world, slurm, 0, "NODE_FAIL")
+    world.settle()
+    world.submitter.tick()
+    assert (world.container(number).requeued, world.container(number).retried) == (1, 0)
+    world.result(number, outcome="container-failed", submission=1, **killed)
+    _lose(world, "101", 0, "NODE_FAIL")
+    world.settle()
+    assert "lost its compute node (NODE_FAIL)" in (world.job(number).error or "")
+
+
 def test_a_canceled_job_is_not_run_again(world: World) -> None:
     number, slurm = world.submit()
     world.cancel(number)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.agent.crc import CRC32
 from tests.daemon.world import MIB, World, announced, put
 
 BIG = b"b" * (5 * MIB + 1)
@@ -366,3 +367,62 @@ def test_the_settling_of_many_containers_is_one_transaction(
         world.poll(21)
     assert world.job(number).phase == "error"
     assert count.sessions <= 3
+
+
+def _by_crc(world: World, data: bytes) -> tuple[int, str, dict[str, Any]]:
+    """Have a container upload an output in parts whose checksums its node says afterwards; returns the job and that word."""
+    number, slurm = world.submit()
+    asked = {
+        "path": "big",
+        "size": len(data),
+        "checksum": {"algorithm": "CRC64NVME", "value": None},
+    }
+    granted = world.ask(number, "stage-out", outputs=[asked])["outputs"][0]
+    put(granted, data)
+    seen = world.store.inspect(world.bucket.bucket, f"{world.prefix}big")
+    return number, slurm, {"path": "big", "etag": seen.etag, "crc64nvme": seen.crc64nvme}
+
+
+def test_what_a_node_found_as_it_sent_is_compared_with_what_s3_has(world: World) -> None:
+    number, slurm, said = _by_crc(world, b"x" * 6 * MIB)
+    world.result(number, outputs=[said])
+    world.slurm.set(slurm, 0, "COMPLETED")
+    world.settle()
+    assert world.job(number).phase == "complete"
+    row = world.outputs(number)[0]
+    assert (row.verified, row.etag, row.crc64nvme) == (True, said["etag"], said["crc64nvme"])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"etag": "0" * 32 + "-2"}, "with ETag"),
+        ({"crc64nvme": "AAAAAAAAAAA="}, "instead of AAAAAAAAAAA="),
+        ({"etag": ""}, "its node has not said what it wrote"),
+    ],
+)
+def test_an_output_that_is_not_what_its_node_found_fails_the_container(
+    world: World, change: dict[str, Any], text: str
+) -> None:
+    number, slurm, said = _by_crc(world, b"x" * 6 * MIB)
+    if "etag" in change and not change["etag"]:
+        said["crc64nvme"] = None
+    world.result(number, outputs=[said | change])
+    world.slurm.set(slurm, 0, "COMPLETED")
+    world.settle()
+    assert world.job(number).phase == "error"
+    assert text in (world.container(number).error or "")
+    assert not world.outputs(number)[0].verified
+
+
+def test_a_crc32_that_s3_has_is_compared(world: World) -> None:
+    number, slurm = world.submit()
+    value = CRC32.encode(CRC32.of(b"abc", 0))
+    asked = {"path": "a", "size": 3, "checksum": {"algorithm": "CRC32", "value": value}}
+    put(world.ask(number, "stage-out", outputs=[asked])["outputs"][0], b"abc")
+    seen = world.store.inspect(world.bucket.bucket, f"{world.prefix}a")
+    assert seen.crc32 == value
+    world.result(number, outputs=[{"path": "a", "etag": seen.etag, "crc32": "AAAAAA=="}])
+    world.slurm.set(slurm, 0, "COMPLETED")
+    world.settle()
+    assert "CRC32 " + value + " instead of AAAAAA==" in (world.container(number).error or "")

@@ -12,18 +12,23 @@ from hypothesis import strategies as st
 from gateway.daemon.turns import Turns
 from gateway.errors import SiteError
 from gateway.slurm.hands import CommandResult
-from gateway.slurm.submit_limits import SubmitLimits, read_submit_limits
+from gateway.slurm.submit_limits import Most, SubmitLimits, read_submit_limits
 from gateway.store.submissions import Queued
 from gateway.store.tables import Job, Submission
 from tests.daemon.world import World
 
-# As sacctmgr 26.05 prints them, with limits set.
+# As scontrol and sacctmgr 26.05 print them, with limits set.
+CONFIG = "AccountingStorageEnforce = associations,limits,qos\nMaxJobCount             = 10000\n"
 ANSWERS = {
-    "user": "dev\n",
-    "assoc users=ctsjob": "dev\nlab\n",
-    "assoc accounts=dev,lab": "dev||||500\ndev|alice|||\ndev|ctsjob||40|\nlab||||\nlab|ctsjob|debug||\n",
-    "qos": "normal|||\nregular|||\ndebug|8|20|\n",
+    "scontrol show config": CONFIG,
+    "show user": "dev\n",
+    "show assoc users=ctsjob": "dev\nlab\n",
+    "show assoc accounts=dev,lab": (
+        "dev||||500|\ndev|alice|||||\ndev|ctsjob||40||1-02:00:00\nlab|||||01:00:00\nlab|ctsjob|debug||30|\n"
+    ),
+    "show qos": "normal||||\nregular||||05:00:00\ndebug|8|20||00:30:00\nlong|||60|\n",
 }
+ALL = {"all users together (MaxJobCount)": 10000}
 
 
 class Hands:
@@ -33,28 +38,50 @@ class Hands:
         self.answers = answers
 
     def run(self, argv: Sequence[str], timeout: float, *, guarded: bool = False) -> CommandResult:
-        assert argv[:3] == ["sacctmgr", "-nP", "show"]
-        asked = " ".join(argv[3:])
+        asked = " ".join(argv).removeprefix("sacctmgr -nP ")
         for begin, text in self.answers.items():
             if asked.startswith(begin):
                 return CommandResult(0, text, "")
         return CommandResult(1, "", "sacctmgr: error: Unable to contact slurmdbd\n")
 
 
-def _limits(answers: dict[str, str] = ANSWERS) -> SubmitLimits:
-    return read_submit_limits(Hands(answers), None, "ctsjob", 60)  # type: ignore[arg-type]
+def _limits(answers: dict[str, str] = ANSWERS, user: str | None = "ctsjob") -> SubmitLimits:
+    return read_submit_limits(Hands(answers), None, user, 60)  # type: ignore[arg-type]
 
 
-def test_the_least_of_all_limits_of_an_account_and_of_a_qos_holds() -> None:
+def test_the_least_limit_of_an_account_holds_and_those_of_a_qos_stand_in_place_of_the_same_ones() -> (
+    None
+):
     found = _limits()
-    assert found.of(None, None) == {("account", "dev"): 40}
-    assert found.of("lab", None) == {("QOS", "debug"): 8}
-    assert found.of("lab", "regular") == {}
-    assert found.of("dev", "debug") == {("account", "dev"): 40, ("QOS", "debug"): 8}
+    assert found.of(None, None) == {"the account dev": 40, **ALL}
+    assert found.of("lab", None) == {"the account lab": 30, "the QOS debug": 8, **ALL}
+    assert found.of("lab", "regular") == {"the account lab": 30, **ALL}
+    assert found.of("dev", "debug") == {"the account dev": 500, "the QOS debug": 8, **ALL}
+    assert found.of("dev", "long") == {"the account dev": 40, "the QOS long": 60, **ALL}
+
+
+def test_a_qos_says_how_long_a_job_may_be_and_else_the_account_does() -> None:
+    found = _limits()
+    assert found.minutes(None, None) == ("account dev", 26 * 60)
+    assert found.minutes("dev", "regular") == ("QOS regular", 300)
+    assert found.minutes("lab", None) == ("QOS debug", 30)
+    assert found.minutes("lab", "long") is None  # that of its account itself is not the user's
+    assert SubmitLimits().minutes("lab", "debug") is None
+
+
+def test_limits_that_slurm_does_not_enforce_are_none() -> None:
+    off = {**ANSWERS, "scontrol show config": CONFIG.replace("limits,", "")}
+    assert _limits(off) == SubmitLimits(cluster=10000)
+    assert _limits(user=None) == SubmitLimits(cluster=10000)
+    none = {"scontrol show config": "AccountingStorageEnforce = none\n"}
+    assert _limits(none) == SubmitLimits()
 
 
 def test_a_user_whom_the_accounting_does_not_know_has_none_and_silence_is_told() -> None:
-    assert _limits({"user": "", "assoc users": ""}).of("dev", "debug") == {}
+    unknown = {"scontrol show config": CONFIG, "show user": "", "show assoc users": ""}
+    assert _limits(unknown).of("dev", "debug") == ALL
+    with pytest.raises(SiteError, match=r"sacctmgr: .*Unable to contact slurmdbd"):
+        _limits({"scontrol show config": CONFIG})
     with pytest.raises(SiteError, match="Unable to contact slurmdbd"):
         _limits({})
 
@@ -93,7 +120,7 @@ def test_the_order_keeps_each_users_own_and_loses_none(users: list[str]) -> None
 
 
 def test_what_has_no_room_waits_and_is_not_passed_by_smaller_ones_of_the_same_limit() -> None:
-    limits = SubmitLimits("dev", {"dev": 10}, {"debug": 3})
+    limits = SubmitLimits("dev", {"dev": Most(10)}, {"debug": Most(3)})
     turns = Turns(limits, [Queued("alice", None, None, 4)])
     (large,), (small,), (other,) = (
         _waiting("alice", count=7),
@@ -111,7 +138,7 @@ def test_what_has_no_room_waits_and_is_not_passed_by_smaller_ones_of_the_same_li
 def test_jobs_wait_in_the_gateway_and_flow_on_as_others_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = SubmitLimits("dev", {"dev": 3})
+    limits = SubmitLimits("dev", {"dev": Most(3)})
     monkeypatch.setattr(type(world.site), "submit_limits", lambda self: limits)
     jobs = [world.add() for _ in range(5)]
     bobs = world.add(user="bob")

@@ -256,7 +256,7 @@ class World:
             "exit_code": 0 if outcome == "ok" else None, "signal": None, "error": None,
             "times": {"run": ["2026-11-24T06:00:01.000Z", "2026-11-24T06:00:03.500Z"]},
             "bytes_in": 3, "bytes_out": 0, "image_cached": True,
-            "outputs": [{"path": path, "size": 1, "etag": "", "md5": "", "crc64nvme": None} for path in outputs],
+            "outputs": [one if isinstance(one, dict) else {"path": one, "size": 1, "etag": "", "crc64nvme": None} for one in outputs],
             "log_truncated": False, "memory_ran_out": False,
         }  # fmt: skip
         self.write_result(number, json.dumps(document | fields), index)

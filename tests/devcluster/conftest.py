@@ -1,16 +1,11 @@
-"""The dev cluster's own code is found beside its script."""
+"""What the tests of the dev cluster's own code share."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(CHECKOUT / "deploy"))
-
-from devclusterlib.settings import Settings  # noqa: E402
+from devclusterlib.settings import Settings
 
 
 @pytest.fixture

@@ -123,18 +123,6 @@ def test_the_state_for_machines_has_every_part(site: DevCluster) -> None:
     assert {states[part] for part in ("munge", "mariadb", "registry", "sshd")} == {"up"}
 
 
-def test_a_part_is_stopped_started_and_restarted_by_its_name(site: DevCluster) -> None:
-    site.tool("stop", "sshd")
-    stopped = site.tool("status", "--json", check=False)
-    assert stopped.returncode == 1
-    assert json.loads(stopped.stdout)["sshd"] == "down"
-    site.tool("start", "sshd")
-    site.tool("restart", "sshd")
-    again = site.tool("status", "--json", check=False)
-    assert json.loads(again.stdout)["sshd"] == "up"
-    assert "Server listening on 127.0.0.1" in site.tool("logs", "sshd").stdout
-
-
 @pytest.mark.parametrize("command", ["restart", "stop", "start", "kill", "logs"])
 def test_an_unknown_part_is_answered_with_the_parts_there_are(
     site: DevCluster, command: str

@@ -35,6 +35,7 @@ CONFIG: dict[str, type[BaseModel]] = {
     "[api]": config.ApiSection,
     "[database]": config.DatabaseSection,
     "[s3]": config.S3Section,
+    "[s3.stores.NAME]": config.StoreSection,
     "[images]": config.ImagesSection,
     "[roles]": config.RolesSection,
     "[[path_rules]]": config.PathRule,
@@ -84,7 +85,7 @@ def _plain(value: object) -> object:
 
 
 def test_every_part_of_the_configuration_has_a_section() -> None:
-    names = {re.sub(r"\W|NAME.*", "", name) for name in CONFIG}
+    names = {re.sub(r"\.(?:stores\.)?NAME.*|\W", "", name) for name in CONFIG}
     assert names == set(config.Config.model_fields)
 
 
@@ -157,6 +158,8 @@ def _in_example(section: str, *, uncommented: bool) -> dict[str, Any]:
         return dict(whole["sites"]["dev"])
     if section == "[sites.NAME.ssh]":
         return dict(whole["sites"]["dev"].get("ssh", {}))
+    if section == "[s3.stores.NAME]":
+        return dict(whole["s3"].get("stores", {}).get("archive", {}))
     if section.startswith("[["):
         return dict(whole.get(section.strip("[]"), [{}])[0])
     return dict(whole[section.strip("[]")])

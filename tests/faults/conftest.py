@@ -25,13 +25,15 @@ def all_back(site: DevCluster) -> Iterator[None]:
     """Continue what was stopped and start what was killed, whatever became of the test."""
     yield
     site.run("pkill", "-CONT", "-f", "slurmctld|slurmdbd|radosgw|ctsd", user="root", check=False)
-    states = json.loads(site.tool("status", "--json", check=False).stdout)
-    for part, state in states.items():
-        if state != "up":
-            site.tool("start", part)
-    nodes = "n[1-4]"
-    site.run("scontrol", "update", f"nodename={nodes}", "state=resume", user="root", check=False)
-    deadline = time.monotonic() + 60
+    # The nodes last: a slurmctld that was killed may have one drained again, which then does not come up.
+    for nodes in (False, True):
+        states = json.loads(site.tool("status", "--json", check=False).stdout)
+        for part, state in states.items():
+            if state != "up" and part.startswith("slurmd-") is nodes:
+                site.tool("start", part)
+        resume = ("scontrol", "update", "nodename=n[1-4]", "state=resume")
+        site.run(*resume, user="root", check=False)
+    deadline = time.monotonic() + 300
     while "idle" not in site.run("sinfo", "-h", "-o", "%t", user="root").stdout:
         assert time.monotonic() < deadline, "no node of the site came back"
         time.sleep(0.2)

@@ -28,10 +28,11 @@ def left_in_slurm(site: DevCluster, job_id: str) -> list[str]:
 
 
 @contextmanager
-def asleep(site: DevCluster, program: str) -> Iterator[None]:
-    """A part that has stopped and answers nobody, for the time of a block."""
+def asleep(site: DevCluster, program: str, since: str = "/") -> Iterator[None]:
+    """A part that has stopped and answers nobody, for the time of a block, which begins once there is a file `since`."""
     site.run("curl", "-sf", "--unix-socket", "/run/cts/cts.sock", "http://cts/ready")
-    site.run("pkill", "-STOP", "-x", program, user="root")
+    wait = 'until [ -e "$1" ]; do sleep 0.02; done; pkill -STOP -x "$0"'
+    site.run("timeout", "120", "sh", "-c", wait, program, since, user="root")
     try:
         yield
     finally:

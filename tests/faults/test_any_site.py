@@ -8,26 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.cluster.backends import USER
 from tests.conftest import DevCluster
+from tests.sites import switched
 
 pytestmark = pytest.mark.cluster
-
-
-@contextmanager
-def switched(site: DevCluster, name: str, word: str) -> Iterator[None]:
-    """A site on or off for the time of a block."""
-    back = ("off", name, "--reason", "it is for tests alone") if word == "on" else ("on", name)
-    site.run("cts", "admin", "site", word, name, user="ada")
-    try:
-        yield
-    finally:
-        site.run("cts", "admin", "site", *back, user="ada")
 
 
 @pytest.fixture

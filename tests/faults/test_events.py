@@ -62,11 +62,11 @@ def test_events_of_a_daemon_that_was_killed_while_its_receivers_were_down_all_ar
             return list(rows.values())
 
         for job_id, phases in wanted.items():
-            site.until(lambda job_id=job_id, phases=phases: got(job_id) == phases, 120)  # type: ignore[misc]
+            site.until(lambda job_id=job_id, phases=phases: got(job_id) == phases)  # type: ignore[misc]
         ids = list(dict.fromkeys(receiver.ids))
         assert ids == sorted(ids, key=int)
         count = sum(len(phases) for phases in wanted.values())
-        messages = with_kafka.messages(count)
+        messages = with_kafka.messages(count, wanted.__contains__)
         for job_id, phases in wanted.items():
             rows = {body["trans_id"]: body["phase"] for key, body in messages if key == job_id}
             assert list(rows.values()) == phases

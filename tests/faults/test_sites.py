@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.conftest import DevCluster
 from tests.faults.slurm import slurm_jobs_of
+from tests.sites import switched, trouble
 
 WORK = "/scratch/cts-packed"
 AWAY = {
@@ -20,20 +22,12 @@ AWAY = {
 @pytest.fixture
 def three(site: DevCluster) -> Iterator[DevCluster]:
     """The sites `dev`, `packed` and `remote`, on for the time of a test."""
-    for name in AWAY:
-        site.run("cts", "admin", "site", "on", name, user="ada")
-    yield site
-    site.run("sh", "-c", f"test -d {WORK} || mv {WORK}.away {WORK}", user="root")
-    site.run("cts", "admin", "site", "on", "dev", user="ada")
-    for name in AWAY:
-        off = ("cts", "admin", "site", "off", name, "--reason", "it is for tests alone")
-        site.run(*off, user="ada")
-
-
-def _trouble(site: DevCluster, name: str) -> str:
-    shown = json.loads(site.run("cts", "sites", name, "--json").stdout)[0]
-    assert shown["active"]
-    return shown["unavailable_reason"] or ""
+    with ExitStack() as stack:
+        for name in AWAY:
+            stack.enter_context(switched(site, name))
+        yield site
+        site.run("sh", "-c", f"test -d {WORK} || mv {WORK}.away {WORK}", user="root")
+        site.run("cts", "admin", "site", "on", "dev", user="ada")
 
 
 def test_sites_that_are_down_hold_their_jobs_and_the_others_run_on(three: DevCluster) -> None:
@@ -43,7 +37,7 @@ def test_sites_that_are_down_hold_their_jobs_and_the_others_run_on(three: DevClu
     three.run("mv", WORK, f"{WORK}.away", user="root")
     held = {name: three.submit(cluster=name, image=image) for name in AWAY}
     for name, why in AWAY.items():
-        three.until(lambda name=name, why=why: why in _trouble(three, name))  # type: ignore[misc]
+        three.until(lambda name=name, why=why: why in trouble(three, name))  # type: ignore[misc]
         reason = three.job(held[name])["reason"]
         assert reason.startswith(f"the site {name} does not answer as it should: ")
         assert why in reason

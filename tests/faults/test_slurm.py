@@ -127,6 +127,34 @@ def test_a_preempted_container_runs_again_alone_whoever_puts_it_back(
         assert any("(PREEMPTED); run again, 1 of 3 times" in note for note in notes)
 
 
+def test_tasks_that_are_held_back_by_a_throttle_or_suspended_go_on_when_slurm_lets_them(
+    site: DevCluster,
+) -> None:
+    reads = [f"sample-data/reads/sample-{n}.txt" for n in (2, 3)]
+    closed = ("scontrol", "update", "partitionname=regular")
+    site.run(*closed, "state=down", user="root")
+    try:
+        job_id = site.submit(image=site.image("sleep"), input_files=reads, num_containers=2, params={"args": ["3"]})  # fmt: skip
+        site.until(lambda: bool(site.job(job_id)["slurm_jobs"]))
+        [slurm] = site.job(job_id)["slurm_jobs"]
+        site.run("scontrol", "update", f"jobid={slurm}", "arraytaskthrottle=1", user="root")
+    finally:
+        site.run(*closed, "state=up", user="root")
+    site.until(lambda: "its array may have no more" in (site.job(job_id)["reason"] or ""))
+    running = site.run("squeue", "-h", "-r", "-t", "R", "-j", slurm, "-o", "%i", user="root").stdout.split()  # fmt: skip
+    for task in running:
+        site.run("scontrol", "suspend", task, user="root")
+    suspended = site.run("squeue", "-h", "-r", "-t", "S", "-j", slurm, "-o", "%i", user="root")
+    assert suspended.stdout.split() == running
+    site.until(lambda: "SUSPENDED" in {each["slurm_state"] for each in site.containers(job_id)})
+    assert site.job(job_id)["state"] == "job_submitted"
+    for task in running:
+        site.run("scontrol", "resume", task, user="root")
+    job = site.finish(job_id)
+    assert job["state"] == "complete", job["error"]
+    assert len(slurm_jobs_of(site, job_id)) == 1
+
+
 def test_a_job_that_an_operator_cancels_in_slurm_says_who_did_it(site: DevCluster) -> None:
     job_id = site.submit(image=site.image("sleep"), params={"args": ["100"]}, runtime=300)
     site.until(lambda: site.job(job_id)["phase"] == "run")

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from tests.conftest import DevCluster
 from tests.faults.slurm import slurm_jobs_of
+from tests.sites import switched, trouble
 
 
 @pytest.fixture(autouse=True)
 def remote(site: DevCluster) -> Iterator[None]:
     """The site `remote`, on for the time of a test."""
-    site.run("cts", "admin", "site", "on", "remote", user="ada")
-    yield
-    site.run(
-        "cts", "admin", "site", "off", "remote", "--reason", "it is for tests alone", user="ada"
-    )
+    with switched(site, "remote"):
+        yield
 
 
 def _cut(site: DevCluster) -> None:
     """End the sessions of the jobs' user, without a word."""
     site.run("pkill", "-KILL", "-f", "^sshd-session: ctsjob", user="root")
-
-
-def _trouble(site: DevCluster) -> str:
-    shown = json.loads(site.run("cts", "sites", "remote", "--json").stdout)[0]
-    return shown["unavailable_reason"] or ""
 
 
 def _completes_once(site: DevCluster, job_id: str) -> None:
@@ -55,8 +47,8 @@ def test_an_sshd_that_is_away_holds_new_jobs_and_those_that_run_end_well(site: D
     site.tool("stop", "sshd")
     _cut(site)
     waiting = site.submit(image=image, cluster="remote", params={"args": ["0"]})
-    site.until(lambda: "Unable to connect to port" in _trouble(site))
-    assert "ssh: ctsjob@127.0.0.1:" in _trouble(site)
+    site.until(lambda: "Unable to connect to port" in trouble(site, "remote"))
+    assert "ssh: ctsjob@127.0.0.1:" in trouble(site, "remote")
     assert site.job(running)["phase"] == "run"
     assert site.job(waiting)["phase"] in ("created", "submitting")
     site.tool("start", "sshd")

@@ -11,14 +11,17 @@ from awscrt.checksums import crc64nvme
 from sqlalchemy import text
 from sqlmodel import select
 
-from gateway.config import ImagesSection, PathRule
+from gateway.config import ImagesSection, PathRule, StoreSection
 from gateway.errors import AppCode, GatewayError, StoreError
 from gateway.images.crane import Crane
 from gateway.images.service import ImageRegistry
 from gateway.jobs.admission import Admission
 from gateway.jobs.caller import Caller
+from gateway.jobs.limits import Seen
+from gateway.slurm.submit_limits import Most, SubmitLimits
 from gateway.store import jobs as store
 from gateway.store.tables import Audit, Container, InputFile, Job, Transition
+from gateway.wire import SlurmPartition
 from tests.daemon.world import ADA, ALICE, World, approve
 
 
@@ -32,7 +35,10 @@ class Desk:
             update={"sites": {"dev": section}, "path_rules": tuple(rules)}
         )
         registry = ImageRegistry(world.database, Crane(ImagesSection(crane="/none/crane")))
-        self._admission = Admission(config, world.database, world.store, registry)
+        self.seen = Seen()
+        self._admission = Admission(
+            config, world.database, world.store, registry, seen=lambda _: self.seen
+        )
         self.bucket = world.bucket.bucket
         approve(world.database)
 
@@ -273,3 +279,80 @@ def test_what_is_stored_can_be_submitted_and_run(desk: Desk) -> None:
     assert world.job(number).phase == "complete"
     key = f"{world.prefix}out/out-0.txt"
     assert world.bucket.get(key) == b"done"
+
+
+def test_a_bucket_that_is_in_no_store_is_refused_with_its_field(make_world: Any) -> None:
+    world = make_world()
+    mine = world.bucket.bucket
+    s3 = world.config.s3.model_copy(update={"buckets": (mine,)})
+    world.config = world.config.model_copy(update={"s3": s3})
+    desk = Desk(world)
+    good = desk.file("a.txt")
+    for field, fields in (
+        ("input_files[1]", {"input_files": [good, "other/x"]}),
+        ("shared_inputs[0]", {"shared_inputs": ["other/x"]}),
+        ("input_dirs[0]", {"input_dirs": ["other/x"]}),
+        ("input_globs[0]", {"input_globs": ["other/x*"]}),
+        ("output_dir", {"output_dir": "other/x"}),
+    ):
+        refused = desk.refused(**fields)
+        assert refused.code is AppCode.ILLEGAL_S3_PATH
+        assert refused.message == (
+            f"{field}: The bucket 'other' lies in none of the object stores; their buckets are: {mine}. "
+            "Use one of those, or ask the admins to add it to the buckets of one."
+        )
+
+
+def test_a_rule_for_a_bucket_says_nothing_of_a_store_that_is_named(make_world: Any) -> None:
+    world = make_world()
+    other = StoreSection(credentials_file=world.config.s3.credentials_file)
+    s3 = world.config.s3.model_copy(update={"stores": {"cold": other}})
+    world.config = world.config.model_copy(update={"s3": s3})
+    desk = Desk(world, [PathRule(path=world.bucket.bucket, perm="write")])
+    refused = desk.refused(output_dir=f"cold:{world.bucket.bucket}/x")
+    assert refused.code is AppCode.S3_PATH_INACCESSIBLE
+    assert refused.message.startswith(f"alice may not write cold:{world.bucket.bucket}/x/ here")
+
+
+def test_a_job_that_its_partition_in_slurm_would_never_start_is_refused(world: World) -> None:
+    desk = Desk(world, partitions={"regular": 0, "short": 0}, staging_minutes=10)
+    assert desk.admit(runtime=3600, partition="short").id  # nothing is known of it
+    desk.seen = Seen(
+        [
+            SlurmPartition(name="regular", state="UP", default=True, max_runtime_min=None, nodes=1),
+            SlurmPartition(name="short", state="UP", default=False, max_runtime_min=30, nodes=1),
+        ]
+    )
+    desk.admit(runtime=1200, partition="short")
+    desk.admit(runtime=7200)
+    with pytest.raises(GatewayError) as caught:
+        desk.admit(runtime=1201, partition="short")
+    assert caught.value.message == (
+        "runtime: must be at most PT20M (20 minutes) with Slurm's partition short at dev, which gives a job 30 minutes, "
+        "10 of them for staging: PT20M1S; ask for less, or name another partition"
+    )
+
+
+def test_a_job_that_is_longer_than_its_qos_or_its_account_may_be_in_slurm_is_refused(
+    world: World,
+) -> None:
+    desk = Desk(world, qos_offered={"regular": 0, "debug": 0}, staging_minutes=10)
+    assert desk.admit(runtime=7200, qos="debug").id  # nothing is known of it
+    limits = SubmitLimits("lab", {"lab": Most(minutes=90)}, {"debug": Most(minutes=30)})
+    desk.seen = Seen(limits=limits)
+    desk.admit(runtime=1200, qos="debug")
+    desk.admit(runtime=4800, qos="regular")
+    said = (
+        "runtime: must be at most {} with Slurm's {} at dev, which gives a job {} minutes, 10 of them for staging: {}; "
+        "ask for less, or name another {}"
+    )
+    with pytest.raises(GatewayError) as caught:
+        desk.admit(runtime=1201, qos="debug")
+    assert caught.value.message == said.format(
+        "PT20M (20 minutes)", "QOS debug", 30, "PT20M1S", "QOS"
+    )
+    with pytest.raises(GatewayError) as caught:
+        desk.admit(runtime=4801)
+    assert caught.value.message == said.format(
+        "PT1H20M (80 minutes)", "account lab", 90, "PT1H20M1S", "account"
+    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 
 import pytest
+from devclusterlib.storage import S3_KEYS
 
-from tests.conftest import CHECKOUT, DevCluster
+from tests.conftest import DevCluster
 from tests.s3.places import Place, bucket_at
 
 
@@ -28,9 +28,6 @@ def moto() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def rgw(site: DevCluster) -> tuple[str, dict[str, tuple[str, str]]]:
     """Endpoint of the dev cluster's RGW, and the keys of its users."""
-    sys.path.insert(0, str(CHECKOUT / "deploy"))
-    from devclusterlib.storage import S3_KEYS
-
     return json.loads(site.tool("env").stdout)["s3_endpoint"], S3_KEYS
 
 

@@ -170,7 +170,7 @@ def test_a_closed_port_is_told_with_the_endpoint(tmp_path: Path) -> None:
         lambda: store.inspect("bucket", "key"),
         lambda: store.check_writable("bucket", ""),
         lambda: store.abort_upload("bucket", "key", "u"),
-        store.buckets,
+        store.store("").buckets,
     ]
     said = r"cannot be reached \(no connection\)"
     for act in acts:
@@ -219,14 +219,14 @@ def test_a_list_that_is_none_is_the_stores_trouble(tmp_path: Path, body: bytes) 
     with scripted(lambda method, path: (200, {}, body)) as endpoint:
         store = store_at(endpoint, tmp_path)
         if body == b"<a/>":
-            assert store.buckets() == []
+            assert store.store("").buckets() == []
             with pytest.raises(
                 S3UnavailableError, match="gave an answer for 'bucket/key' that is none"
             ):
-                store.start_upload("bucket", "key", False)
+                store.start_upload("bucket", "key", None)
         else:
             with pytest.raises(S3UnavailableError, match=r"gave an answer|answered 500"):
-                store.buckets()
+                store.store("").buckets()
 
 
 @pytest.mark.parametrize(("bucket", "key"), [("bucket", ""), ("no bucket!", "key"), ("", "key")])

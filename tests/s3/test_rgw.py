@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import httpx
 import pytest
 
+from gateway.agent.crc import CRC32, CRC64NVME, Crc
 from gateway.errors import AppCode, GatewayError
-from gateway.s3.client import Grant, ObjectStore, S3UnavailableError
+from gateway.s3.client import Checksum, Grant, ObjectStore, S3UnavailableError
 from tests.s3.places import Place, bucket_at, section
 from tests.s3.test_store import Refused, md5, refusal, send
 
@@ -30,7 +32,7 @@ def test_another_users_object_and_bucket_are_refused(mine: Place) -> None:
     code, message = refusal(lambda: mine.store.check_writable("private-data", "x/"))
     assert code is AppCode.S3_BUCKET_INACCESSIBLE
     assert "may not write to 'private-data'" in message
-    code, message = refusal(lambda: mine.store.start_upload("private-data", "x", False))
+    code, message = refusal(lambda: mine.store.start_upload("private-data", "x", None))
     assert code is AppCode.S3_PATH_INACCESSIBLE
     assert "may not write to 'private-data/x'" in message
 
@@ -47,7 +49,7 @@ def test_keys_that_the_store_does_not_know_are_the_gateways_own_trouble(
     for act in (
         lambda: store.inspect("sample-data", "reads/sample-2.txt"),
         lambda: store.check_writable("results", "x/"),
-        store.buckets,
+        store.store("").buckets,
     ):
         with pytest.raises(S3UnavailableError, match=rf"own S3 keys are refused .*{said}"):
             act()
@@ -61,6 +63,31 @@ def test_a_grant_is_good_for_the_announced_bytes_alone(mine: Place) -> None:
         send("PUT", Grant(grant.url, {"Content-MD5": md5(b"evil")}), b"evil")
     assert mine.names() == []
     assert send("PUT", grant, b"good")[1] == hashlib.md5(b"good").hexdigest()
+
+
+@pytest.mark.parametrize("kind", [CRC64NVME, CRC32], ids=lambda kind: kind.name)
+def test_a_grant_with_a_crc_is_good_for_those_bytes_alone(mine: Place, kind: Crc) -> None:
+    value = kind.encode(kind.of(b"good", 0))
+    grant = mine.store.grant_put(mine.bucket, "held", None, Checksum(kind.name, value))  # type: ignore[arg-type]
+    with pytest.raises(Refused, match=r"40[03]"):
+        send("PUT", grant, b"evil")
+    other = {**grant.headers, kind.header: kind.encode(kind.of(b"evil", 0))}
+    with pytest.raises(Refused, match="403"):
+        send("PUT", Grant(grant.url, other), b"evil")
+    assert mine.names() == []
+    assert send("PUT", grant, b"good")[1] == hashlib.md5(b"good").hexdigest()
+    info = mine.store.inspect(mine.bucket, "held")
+    assert value in (info.crc64nvme, info.crc32)
+
+
+@pytest.mark.parametrize("kind", [CRC64NVME, CRC32], ids=lambda kind: kind.name)
+def test_rgw_says_the_crc_of_a_part_that_came_without_one(mine: Place, kind: Crc) -> None:
+    upload = mine.store.start_upload(mine.bucket, "held", kind.name)  # type: ignore[arg-type]
+    grant = mine.store.grant_part(mine.bucket, "held", upload, 1, None)
+    assert grant.headers == {}
+    answer = httpx.put(grant.url, content=b"part")
+    assert answer.headers[kind.header] == kind.encode(kind.of(b"part", 0))
+    mine.store.abort_upload(mine.bucket, "held", upload)
 
 
 def test_a_grant_of_one_object_opens_no_other(mine: Place) -> None:

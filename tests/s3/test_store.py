@@ -14,7 +14,7 @@ import pytest
 from awscrt import checksums
 
 from gateway.errors import AppCode, GatewayError
-from gateway.s3.client import Grant
+from gateway.s3.client import Checksum, Grant
 from gateway.s3.paths import parse_object
 from tests.s3.places import MIB, Place
 
@@ -155,7 +155,7 @@ class TestInspecting:
         assert "no-such-bucket-here" in message
 
     def test_the_buckets_are_listed(self, place: Place) -> None:
-        assert place.bucket in place.store.buckets()
+        assert place.bucket in place.store.store("").buckets()
 
 
 class TestWriting:
@@ -168,7 +168,7 @@ class TestWriting:
 
     def test_what_went_well_a_moment_ago_is_not_tried_again_beside_it(self, place: Place) -> None:
         calls: list[str] = []
-        events = place.store.client.meta.events
+        events = place.store.store("").client.meta.events
         events.register("before-call.s3", lambda model, **_: calls.append(model.name))
         for prefix in ("a/one/", "a/two/", "b/one/"):
             place.store.check_writable(place.bucket, prefix)
@@ -184,17 +184,19 @@ class TestWriting:
         assert "use a shorter one" in message
 
     def test_an_upload_that_is_gone_is_aborted_without_an_error(self, place: Place) -> None:
-        upload = place.store.start_upload(place.bucket, "gone", False)
+        upload = place.store.start_upload(place.bucket, "gone", None)
         place.store.abort_upload(place.bucket, "gone", upload)
         place.store.abort_upload(place.bucket, "gone", upload)
         place.store.abort_upload("no-such-bucket-here", "gone", upload)
         assert place.uploads() == []
 
     def test_an_upload_is_open_until_it_is_aborted(self, place: Place) -> None:
-        upload = place.store.start_upload(place.bucket, "open", False)
+        upload = place.store.start_upload(place.bucket, "open", None)
         assert place.store.upload_open(place.bucket, "open", upload)
+        assert place.store.parts_there(place.bucket, "open", upload) == []
         place.store.abort_upload(place.bucket, "open", upload)
         assert not place.store.upload_open(place.bucket, "open", upload)
+        assert place.store.parts_there(place.bucket, "open", upload) is None
 
 
 class TestGrants:
@@ -202,7 +204,9 @@ class TestGrants:
     def test_an_object_of_any_name_is_put_and_got(self, place: Place, key: str) -> None:
         assert parse_object(f"{place.bucket}/{key}").key == key
         data = f"content of {key}".encode()
-        grant = place.store.grant_put(place.bucket, key, md5(data), crc64(data))
+        grant = place.store.grant_put(
+            place.bucket, key, md5(data), Checksum("CRC64NVME", crc64(data))
+        )
         assert send("PUT", grant, data)[1] == hashlib.md5(data).hexdigest()
         assert place.get(key) == data
         got = place.store.grant_get(place.bucket, key)
@@ -215,7 +219,7 @@ class TestGrants:
     @pytest.mark.parametrize("key", ["parts/plain", KEYS[3], KEYS[4], KEYS[10]])
     def test_an_object_of_any_name_is_put_in_parts(self, place: Place, key: str) -> None:
         pieces = [b"\x07" * 5 * MIB, b"rest"]
-        upload = place.store.start_upload(place.bucket, key, True)
+        upload = place.store.start_upload(place.bucket, key, "CRC64NVME")
         etags = []
         for number, piece in enumerate(pieces, 1):
             grant = place.store.grant_part(place.bucket, key, upload, number, md5(piece))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -87,6 +88,11 @@ class TestARealHelper:
         assert hands.read_file(f"{work}/none") is None
         assert hands.size(f"{work}/none") is None
         assert hands.scan(f"{work}/box", 5) == [("1", b"x")]
+        (entry,) = hands.listing(f"{work}/box")
+        assert (entry.name, entry.size) == ("1", 1)
+        assert hands.listing(f"{work}/none") == []
+        assert hands.sha256(f"{work}/box/1") == hashlib.sha256(b"x").hexdigest()
+        assert hands.sha256(f"{work}/none") is None
         done = hands.run([f"{bin_dir}/squeue", "$(id)", "ü"], 10)
         assert (done.returncode, done.stdout) == (0, "$(id) ü\n")
         hands.remove([f"{work}/box", f"{work}/a b"])
@@ -380,6 +386,10 @@ class TestAHelperGoneWrong:
             (lambda h: h.scan("/x", 5), [["..", ""]]),
             (lambda h: h.scan("/x", 5), [[5, ""]]),
             (lambda h: h.scan("/x", 1), [["a", ""], ["b", ""]]),
+            (lambda h: h.listing("/x"), [["../a", 1, 1, 1]]),
+            (lambda h: h.listing("/x"), [["a", "1", 1, 1]]),
+            (lambda h: h.listing("/x"), [["a", 1, 1]]),
+            (lambda h: h.sha256("/x"), 12),
             (lambda h: h.run(["squeue"], 5), [0, "x"]),
             (lambda h: h.run(["squeue"], 5), ["0", "x", "y"]),
             (lambda h: h.run(["squeue"], 5), None),

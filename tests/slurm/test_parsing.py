@@ -1,6 +1,6 @@
 """What squeue, sacct, scontrol and sinfo print is read as Slurm means it, and nothing that they print raises.
 
-`recorded/` holds their output on a live Slurm 26.05, in the formats that the gateway asks for. The other lines are in the
+`recorded/` holds their output on live Slurms 22.05, 24.11 and 26.05, in the formats that the gateway asks for. The other lines are in the
 manner of 22.05 and 24.11.
 """
 
@@ -272,6 +272,16 @@ def test_no_configuration_makes_it_raise(text: str) -> None:
     assert parse_config(text).max_array_size >= 1
 
 
+@pytest.mark.parametrize(
+    ("shown", "kept"),
+    [("accounting_storage/slurmdbd", True), ("(null)", False), ("accounting_storage/none", False)],
+)
+def test_the_configuration_tells_whether_there_is_an_accounting(shown: str, kept: bool) -> None:
+    text = f"AccountingStorageType   = {shown}\nMaxArraySize = 5\n"
+    assert parse_config(text).accounting is kept
+    assert parse_config("MaxArraySize = 5\n").accounting
+
+
 def test_the_partitions_of_a_live_slurm_are_read() -> None:
     assert parse_sinfo(recorded("sinfo-26.05.txt")) == [
         Partition("regular", "UP", 2880, 4, True, 1, 2, 1),
@@ -292,3 +302,31 @@ def test_no_partitions_make_it_raise(text: str) -> None:
 def test_the_free_text_is_the_last_field() -> None:
     assert SQUEUE_FORMAT.endswith("|%k")
     assert SACCT_FIELDS[-1] == "Comment"
+
+
+@pytest.mark.parametrize(("version", "release"), [("22.05", "22.05.8"), ("24.11", "24.11.5")])
+def test_what_older_slurms_print_is_read_alike(version: str, release: str) -> None:
+    tasks = {(t.slurm_job_id, t.task): t for t in parse_squeue(recorded(f"squeue-{version}.txt"))}
+    assert {tasks["1", n].state for n in (0, 1, 2)} == {"COMPLETED", "FAILED", "RUNNING"}
+    assert tasks["1", 2].tag == "cts:main:7:0:abc"
+    assert tasks["1", 2].node == "node0"
+    waiting = [n for number, n in tasks if number == "2" and tasks[number, n].state == "PENDING"]
+    assert waiting == list(range(1, 10))
+    assert (tasks["3", None].reason, tasks["4", 0].reason) == ("JobHeldUser", "BeginTime")
+
+    records = by_task(parse_sacct(recorded(f"sacct-{version}.txt")))
+    ended = records["1", 1]
+    assert (ended.state, ended.exit_code, ended.comment) == ("FAILED", "7:0", "cts:main:7:0:abc")
+    assert [(step.name, step.exit_code) for step in ended.steps] == [
+        ("batch", "7:0"),
+        ("run", "7:0"),
+    ]
+    assert records["1", 0].elapsed == 2
+    assert records["1", 2].end is None
+    assert {n for number, n in records if number == "2"} == set(range(10))
+
+    limits = parse_config(recorded(f"scontrol-config-{version}.txt"))
+    assert (limits.max_array_size, limits.version, limits.accounting) == (2001, release, True)
+    regular, debug = parse_sinfo(recorded(f"sinfo-{version}.txt"))
+    assert (regular.name, regular.default, regular.max_minutes) == ("regular", True, 2880)
+    assert (debug.name, debug.default, debug.max_minutes) == ("debug", False, 30)

@@ -44,6 +44,7 @@ def _read(name):
     return {n: types.SimpleNamespace(**row) for n, row in enumerate(rows)}
 class _Config:
     max_array_size = 1001
+    accounting_storage_type = "accounting_storage/slurmdbd"
     @classmethod
     def load(cls):
         config = cls()

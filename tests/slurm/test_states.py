@@ -45,7 +45,7 @@ def test_the_table_knows_every_state_that_slurm_prints() -> None:
 
 def test_only_ends_are_ends() -> None:
     ended = {name for name, row in TABLE.items() if row.meaning is Meaning.ENDED}
-    assert ended == BASE_ENDS | {"REVOKED"}
+    assert ended == BASE_ENDS | {"REVOKED", "FORGOTTEN"}
 
 
 def test_each_end_has_a_sentence_of_its_own_that_names_it() -> None:
