@@ -203,6 +203,8 @@ def test_a_killed_staging_job_publishes_nothing_and_a_job_waits_until_it_is_reco
     job = site.finish(job_id)
     assert job["state"] == "complete", job["error"]
     assert len(job["slurm_jobs"]) == 1
+    data.admin("clean")  # so many files are in nobody's way
+    site.until(lambda: data.on_disk() == [])
 
 
 def test_clean_frees_the_disk_and_jobs_wait_until_it_is_staged_again(site: DevCluster) -> None:

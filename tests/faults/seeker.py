@@ -7,6 +7,7 @@ as a line of JSON. Between them it looks all the time; it ends with its input. `
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -15,14 +16,17 @@ import select
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_SMALL = 1 << 16  # bytes; larger files are read again only when they have changed
+_SETTLED = 10**9  # ns after its last change from which a file's times tell of any other
 _PIECE = 1 << 20
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PAUSE = 0.3
+_PHASES_EACH = 0.1
 _PHASE = re.compile(rb"\0step\0(stage-in|run|stage-out)\0[^\0]*/jobs/([0-9]+)/job\.json\0")
 _URL = re.compile(rb"https?://[^\s\"'<>\0]*[?&](?:X-Amz-)?Signature=[^\s\"'<>\0]*")
 
@@ -66,23 +70,35 @@ class Seeker:
             "looks": self._looks,
             "bytes": self._bytes,
             **{name: len(what) for name, what in self._counts.items()},
-            "phases": sorted(self._phases),
+            "phases": sorted(self._phases.copy()),
             "found": sorted(self._found),
             "urls": [(place, url, *rights) for (place, url), rights in sorted(self._urls.items())],
         }
 
+    def watch_phases(self) -> None:
+        """Note the steps of jobs that are among the processes, for ever: a look at everything may take longer than a step."""
+        while True:
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    argv = Path(f"/proc/{pid}/cmdline").read_bytes()
+                    for phase, job in _PHASE.findall(argv):
+                        self._phases.add((int(job), phase.decode()))
+            time.sleep(_PHASES_EACH)
+
     def _file(self, path: str) -> None:
+        """Read a file, unless it was read before and has not been changed."""
         try:
+            if self._seen.get(path) == _stamp(os.lstat(path)):
+                return
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return  # it went meanwhile
         with os.fdopen(handle, "rb", buffering=0) as file:
             is_ = os.fstat(handle)
-            stamp = is_.st_ino, is_.st_size, is_.st_mtime_ns
-            if not stat.S_ISREG(is_.st_mode) or self._seen.get(path) == stamp:
+            if not stat.S_ISREG(is_.st_mode):
                 return
-            if is_.st_size > _SMALL:
-                self._seen[path] = stamp
+            if time.time_ns() - is_.st_ctime_ns > _SETTLED:
+                self._seen[path] = _stamp(is_)
             self._counts["files"].add(path)
             before = b""
             while data := file.read(_PIECE):
@@ -112,8 +128,6 @@ class Seeker:
                 continue
             self._counts["processes"].add((pid, argv))
             place = f"{name} {pid}"
-            for phase, job in _PHASE.findall(argv):
-                self._phases.add((int(job), phase.decode()))
             self._text("argv", place, argv)
             if environment:
                 self._counts["environments"].add((pid, environment))
@@ -166,6 +180,10 @@ class Seeker:
             self._text("slurm", "batch_script", script)
 
 
+def _stamp(is_: os.stat_result) -> tuple[int, int, int]:
+    return is_.st_ino, is_.st_size, is_.st_ctime_ns
+
+
 def _touched(pages: io.FileIO, begin: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield the parts of a mapping that have memory or swap behind them: bits 63 and 62 of its pages (proc_pid_pagemap(5))."""
     pages.seek(begin // _PAGE * 8)
@@ -187,6 +205,7 @@ def _said(*argv: str) -> bytes:
 def main() -> None:
     """Look until the input ends."""
     seeker = Seeker(json.loads(sys.stdin.buffer.raw.readline()))  # type: ignore[union-attr]
+    threading.Thread(target=seeker.watch_phases, daemon=True).start()
     while True:
         asked = bool(select.select([0], [], [], _PAUSE)[0])
         if asked and not os.read(0, 4096):
