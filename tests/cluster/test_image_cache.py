@@ -65,8 +65,9 @@ def test_many_tasks_on_a_cold_cache_pull_once_and_what_is_cut_is_made_again(
     again = site.submit(image=image, params={"args": ["-c", "sleep 4; echo x > /output_files/x"]})
     needed = "is needed at the site dev by 1 jobs"  # once it is there again
     site.until(lambda: needed in cache(site, "remove", "dev", digest))
-    log = site.run("sh", "-c", f"cat /scratch/cts/jobs/{again}/slurm-0-*.log", user="ctsjob").stdout
-    assert "is not what was converted; it is set aside as" in log
+    log = ("sh", "-c", f"cat /scratch/cts/jobs/{again}/slurm-0-*.log")
+    aside = "is not what was converted; it is set aside as"
+    site.until(lambda: aside in site.run(*log, user="ctsjob", check=False).stdout)
     cache(site, "prune", "dev", "--max", "100GB")
     assert site.finish(again)["state"] == "complete"
     assert given() == Counter(wanted) + Counter(wanted)
