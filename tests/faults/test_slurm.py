@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -127,6 +128,10 @@ def test_a_preempted_container_runs_again_alone_whoever_puts_it_back(
         assert any("(PREEMPTED); run again, 1 of 3 times" in note for note in notes)
 
 
+def _runs(site: DevCluster, job_id: str, number: int) -> bool:
+    return bool(site.containers(job_id)[number]["phase"] == "run")
+
+
 def test_tasks_that_are_held_back_by_a_throttle_or_suspended_go_on_when_slurm_lets_them(
     site: DevCluster,
 ) -> None:
@@ -134,7 +139,13 @@ def test_tasks_that_are_held_back_by_a_throttle_or_suspended_go_on_when_slurm_le
     closed = ("scontrol", "update", "partitionname=regular")
     site.run(*closed, "state=down", user="root")
     try:
-        job_id = site.submit(image=site.image("sleep"), input_files=reads, num_containers=2, params={"args": ["3"]})  # fmt: skip
+        job_id = site.submit(
+            image=site.image("shell"),
+            input_files=reads,
+            num_containers=2,
+            script="while [ ! -e /output_files/go ]; do sleep 0.2; done",
+            params={"declobber": True},
+        )
         site.until(lambda: bool(site.job(job_id)["slurm_jobs"]))
         [slurm] = site.job(job_id)["slurm_jobs"]
         site.run("scontrol", "update", f"jobid={slurm}", "arraytaskthrottle=1", user="root")
@@ -150,6 +161,9 @@ def test_tasks_that_are_held_back_by_a_throttle_or_suspended_go_on_when_slurm_le
     assert site.job(job_id)["state"] == "job_submitted"
     for task in running:
         site.run("scontrol", "resume", task, user="root")
+    for number in range(2):
+        site.until(partial(_runs, site, job_id, number))
+        site.run("touch", f"/scratch/cts/jobs/{job_id}/{number}/out/go", user="root")
     job = site.finish(job_id)
     assert job["state"] == "complete", job["error"]
     assert len(slurm_jobs_of(site, job_id)) == 1
