@@ -46,6 +46,7 @@ PACKAGES = [
     "ceph-base",
     "rclone",
     "awscli",
+    "prometheus",
     "sudo",
     "util-linux",
     "less",

@@ -83,7 +83,11 @@ def create_app(
         for field in made.dependant.query_params:
             known[field.alias] = "list" in str(field.field_info.annotation)
     errors.install(app)
-    app.add_middleware(Requests)
+
+    def served(method: str, route: str, status: int, seconds: float) -> None:
+        app.state.services.metrics.served(method, route, status, seconds)
+
+    app.add_middleware(Requests, served=served)
     describe(app)
     return app
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -21,6 +22,8 @@ _SECRET = re.compile(
     r"(cts_[0-9a-f]{12}_)[0-9a-f]+"
 )  # a token that somebody gave in place of its id
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+
 
 class Requests:
     """Gives each request an id, which stands in its answer (X-Request-ID) and in all that is logged for it.
@@ -28,8 +31,9 @@ class Requests:
     HEAD is served wherever GET is (RFC 9110, 9.1): the application sees a GET, and the server leaves the body out.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, served: Callable[[str, str, int, float], object]) -> None:
         self._app = app
+        self._served = served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
@@ -82,3 +86,6 @@ class Requests:
                 **({"address": state["address"]} if "address" in state else {}),
                 ms=round((time.monotonic() - begin) * 1000, 1),
             )
+            route = getattr(scope.get("route"), "path", "none")
+            known = method if method in _METHODS else "other"  # callers may send any word
+            self._served(known, route, status, time.monotonic() - begin)

@@ -55,6 +55,8 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
             }
         },
     }
+    numbers = schema["paths"]["/metrics"]["get"]["responses"]["200"]
+    numbers["content"] = {"text/plain": {"schema": {"type": "string"}}}
     page = schema["paths"]["/docs"]["get"]["responses"]["200"]
     page["content"] = {"text/html": {"schema": {"type": "string"}}}
     schema["components"]["securitySchemes"] = {

@@ -37,6 +37,7 @@ from gateway.api.jobs import (
     status,
     submit,
 )
+from gateway.api.metrics import metrics
 from gateway.api.nodes import node_request
 from gateway.api.refdata import by_id, by_path, clean, everything, recover, register
 from gateway.api.requests import (
@@ -95,6 +96,7 @@ ROUTES = (
     Route("GET", "/health", health, OPEN, wire.Health),
     Route("GET", "/ready", ready, OPEN, wire.Ready),
     Route("GET", "/docs", docs, OPEN),
+    Route("GET", "/metrics", metrics, USER),
     Route("GET", "/whoami", whoami, USER, wire.WhoAmI),
     Route("GET", "/sites", sites, USER, wire.Sites),
     Route("POST", "/jobs", submit, USER, wire.JobId | wire.DryRun),

@@ -23,6 +23,8 @@ from gateway.daemon.late_inputs import LateInputs
 from gateway.daemon.logs import LogKeeper, LogRoad
 from gateway.daemon.loops import Loop
 from gateway.daemon.mailbox import Mailbox
+from gateway.daemon.measured import MeasuredBackend
+from gateway.daemon.metrics import Metrics
 from gateway.daemon.node_requests import NodeRequests
 from gateway.daemon.outlook import Looker, expected_start, look
 from gateway.daemon.poll import Poller
@@ -77,10 +79,16 @@ class Gateway:
         self.database = Database(config.database_url())
         self.database.check()
         self.objects = ObjectStore(config.s3)
+        self.metrics = Metrics()
+        self.metrics.watch_database(self.database)
+        for name in config.s3.each():
+            self.metrics.watch_store(name, self.objects)
         self.crane = Crane(config.images)
         platforms = {name: section.platform for name, section in config.sites.items()}
         self.registry = ImageRegistry(self.database, self.crane, platforms)
         self.sites = {name: make_site(name, section) for name, section in config.sites.items()}
+        for name, site in self.sites.items():
+            site.backend = MeasuredBackend(site.backend, name, self.metrics)
         for section in config.sites.values():
             template_path(section.template)
         self.templates = Templates(self.database, self.sites)
@@ -138,6 +146,8 @@ class Gateway:
         staging = ImageStaging(self.database, self.registry, platforms, self._active)
         images = ImageService(self.database, self.registry, staging, refdata, self._wake_images)
         data = RefdataService(self.database, refdata, self._wake_refdata)
+        for loop in self.loops:
+            self.metrics.watch_loop(loop)
         self.services = Services(
             jobs,
             images,
@@ -150,8 +160,12 @@ class Gateway:
             Webhooks(self.database, config.webhooks, self._roads.probe, self.events_wake.set),
             RequestService(self.database, self.objects, config.path_rules, images, data),
             Restarts(self.database, self._wake),
-            NodeRequests(config, self.database, self.objects),
+            NodeRequests(
+                *(config, self.database, self.objects),
+                lambda site, seconds: self.metrics.granted(site, "tls", seconds),
+            ),
             self._caches,
+            self.metrics,
         )
         self.parts = Parts(
             lambda: self.database,
@@ -162,8 +176,19 @@ class Gateway:
 
     def _loops(self, site: Site) -> list[Loop]:
         submitter = Submitter(self.config, self.database, site)
-        poller = Poller(self.database, self.objects, site)
-        mailbox = Mailbox(self.config, self.database, self.objects, site)
+        poller = Poller(
+            self.database,
+            self.objects,
+            site,
+            on_end=lambda container: self.metrics.ended(site.name, container.result or {}),
+        )
+        mailbox = Mailbox(
+            self.config,
+            self.database,
+            self.objects,
+            site,
+            on_answer=partial(self.metrics.granted, site.name, "mailbox"),
+        )
         area = self.config.s3.log_bucket_prefix
         cleaner = Cleaner(self.database, site, uploads=area is not None)
         stager = Stager(self.database, site)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlmodel import select
+from sqlalchemy import select as sa_select
+from sqlmodel import col, select
 
 from gateway.config import Config
 from gateway.daemon.grants import Granter, Request
@@ -32,6 +33,7 @@ class Letter:
     """
 
     request: Request
+    site: str
     output_dir: str
     ended: bool
     submission_id: int | None
@@ -56,26 +58,28 @@ class Clerk:
             When it is none, or not of who it says.
         """
         request = Request.model_validate_json(data)
-        query = select(Job.token, Job.output_dir, Job.declobber, Container.phase).where(
-            Job.id == request.job_id,
-            Container.job_id == Job.id,
-            Container.index == request.container,
+        columns = col(Job.token), col(Job.site), col(Job.output_dir), col(Job.declobber)
+        query = sa_select(*columns, col(Container.phase)).where(
+            col(Job.id) == request.job_id,
+            col(Container.job_id) == col(Job.id),
+            col(Container.index) == request.container,
         )
         with self._db.read() as session:
-            row = session.exec(query).first()
+            row = session.execute(query).first()
             which = select(Submission.id, Submission.number).where(
                 Submission.id == Container.submission_id,
                 Container.job_id == request.job_id,
                 Container.index == request.container,
             )
             place = session.exec(which).first()
-        if row is None or not same_token(row[0], request.token):
+        if row is None or not same_token(row.token, request.token):
             raise ValueError("no such container, or a wrong token")
         if request.submission is not None and (place is None or place[1] != request.submission):
             raise ValueError("the container is in another submission by now")
-        target = container_dir(row[1], request.container, declobber=row[2])
-        ended = Phase.of(row[3]).terminal
-        return Letter(request, target, ended, place and place[0], place and place[1])
+        _, site, output_dir, declobber, phase = row
+        target = container_dir(output_dir, request.container, declobber=declobber)
+        ended = Phase.of(phase).terminal
+        return Letter(request, site, target, ended, place and place[0], place and place[1])
 
     def answer(self, letter: Letter) -> bytes:
         """Return the answer to a request for grants, as docs/node-protocol.md has it.

@@ -53,6 +53,8 @@ class Loop:
     rest: float = 0
     last_success: float | None = None
     last_error: str | None = None
+    on_round: Callable[[float, float], object] | None = field(default=None, repr=False)
+    """Called after each round with the seconds that it took and those that the loop would like to wait."""
     _thread: threading.Thread | None = field(default=None, repr=False)
 
     def start(self) -> None:
@@ -84,7 +86,10 @@ class Loop:
                 wait = self._back_off(failures)
                 self.last_error = f"{type(exc).__name__}: {exc}"
                 log.exception("loop.bug", loop=self.name, again_in=round(wait, 1))
-            rest = min(_LONGEST_REST, self.rest * (time.monotonic() - begun))
+            took = time.monotonic() - begun
+            if self.on_round is not None:
+                self.on_round(took, wait)
+            rest = min(_LONGEST_REST, self.rest * took)
             if not self.stop.wait(rest):
                 self.wake.wait(wait - rest)
             self.wake.clear()

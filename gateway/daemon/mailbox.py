@@ -52,11 +52,14 @@ class Mailbox:
         objects: ObjectStore,
         site: Site,
         clock: Callable[[], float] = time.monotonic,
+        on_answer: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._db = database
         self._clerk = Clerk(config, database, objects)
         self._site = site
         self._clock = clock
+        self._on_answer = on_answer
+        self._looked = clock()
         self._later = Later(_AGAIN, 1, clock)
         self._unwritten = Later(
             _AGAIN, _MOST, clock
@@ -71,6 +74,7 @@ class Mailbox:
                 return _IDLE
         self._later.new_round()
         self._unwritten.new_round()
+        self._looked = self._clock()
         found = self._site.hands.scan(self._site.mailbox, _MOST)
         for start in range(0, len(found), _BATCH):
             self._serve(found[start : start + _BATCH])
@@ -137,11 +141,14 @@ class Mailbox:
 
         The disk of the work directory may be full for a while. Who has ended waits for no answer.
         """
+        kept: set[str] = set()
         try:
             self._site.hands.write_files([(each.path, each.data) for each in answers])
         except SiteError:
-            return {each.name for each in answers if not self._written(each)}
-        return set()
+            kept = {each.name for each in answers if not self._written(each)}
+        for _ in range(len(answers) - len(kept)):
+            self._on_answer(self._clock() - self._looked)
+        return kept
 
     def _written(self, answer: _Answer) -> bool:
         """Write one answer; tell whether there is nothing more to do for it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import structlog
 from sqlmodel import select
 
@@ -19,7 +22,14 @@ _ASKING = ("stage-in", "stage-out", "login")  # the others have no answer, and s
 class NodeRequests:
     """Answers the nodes of jobs. Thread-safe."""
 
-    def __init__(self, config: Config, database: Database, objects: ObjectStore) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        objects: ObjectStore,
+        on_answer: Callable[[str, float], object] = lambda *_: None,
+    ) -> None:
+        self._on_answer = on_answer
         self._sites = {name for name, site in config.sites.items() if site.grants_url is not None}
         self._db = database
         self._clerk = Clerk(config, database, objects)
@@ -49,6 +59,7 @@ class NodeRequests:
         S3UnavailableError
             When the object store is away.
         """
+        begin = time.monotonic()
         try:
             letter = self._clerk.read(body)
             if letter.request.job_id != job_id:
@@ -59,4 +70,6 @@ class NodeRequests:
             said = str(exc).splitlines()[0]
             log.warning("node.refused", job=job_id, error=said)
             raise GatewayError(AppCode.ILLEGAL_PARAMETER, f"This is no request: {said}.") from exc
-        return self._clerk.answer(letter)
+        answer = self._clerk.answer(letter)
+        self._on_answer(letter.site, time.monotonic() - begin)
+        return answer

@@ -55,12 +55,13 @@ class Poller:
         objects: ObjectStore,
         site: Site,
         clock: Callable[[], float] = time.monotonic,
+        on_end: Callable[[Container], object] = lambda _: None,
     ) -> None:
         self._db = database
         self._site = site
         self._clock = clock
         self._settler = Settler(
-            database, objects, clock, site.submit_wake.set, site.section.max_requeues
+            database, objects, clock, site.submit_wake.set, site.section.max_requeues, on_end
         )
         self._ender = Ender(database, site, clock)
         self._accounting = Accounting(site, clock)

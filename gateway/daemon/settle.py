@@ -100,12 +100,14 @@ class Settler:
         clock: Callable[[], float] = time.monotonic,
         on_again: Callable[[], None] = lambda: None,
         max_requeues: int = 0,
+        on_end: Callable[[Container], object] = lambda _: None,
     ) -> None:
         self._db = database
         self._objects = objects
         self._uploads = OutputUploads(database, objects)
         self._on_again = on_again
         self._max_requeues = max_requeues
+        self._on_end = on_end
         self._later = Later(_AGAIN, 1, clock)
         self._trouble = ""
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="settle")
@@ -229,6 +231,7 @@ class Settler:
         if not verdicts:
             return []
         again: dict[int, list[tuple[Container, str]]] = {}
+        over: list[Container] = []
         with self._db.write() as session:
             now = _uploads(store.outputs_of(session, {each.ended.key for each in verdicts}))
             done = [each for each in verdicts if now.get(each.ended.key, set()) <= each.uploads]
@@ -249,12 +252,15 @@ class Settler:
                     continue
                 row.slurm_state, row.error = ended.state, verdict.error
                 row.node = ended.node or row.node
+                over.append(row)
                 for output in verdict.outputs:
                     if verdict.seen[output.id] is None:
                         output.verified = True
                         session.add(output)
             for job_id, rows in again.items():
                 _tell(session, job_id, rows)
+        for row in over:
+            self._on_end(row)
         if again:
             self._on_again()
         return done

@@ -19,7 +19,6 @@ from gateway.jobs.waits import Wait
 from gateway.slurm.hands import Hands, LocalHands
 from gateway.slurm.helper import HelperHands, SpokenHands
 from gateway.slurm.protocol import Limits, SlurmBackend
-from gateway.slurm.pyslurm import PyslurmBackend
 from gateway.slurm.ssh import SshHands
 from gateway.slurm.submit_limits import SubmitLimits, read_submit_limits
 
@@ -131,8 +130,7 @@ class Site:
         """End the helper, and the connection, or give the work directory's lock back."""
         if isinstance(self.hands, SpokenHands | LocalHands):
             self.hands.close()
-        if isinstance(self.backend, PyslurmBackend):
-            self.backend.close()
+        self.backend.close()
 
 
 def _agent_sources() -> list[Path]:

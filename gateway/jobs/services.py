@@ -368,6 +368,16 @@ class NodeService(Protocol):
         """Answer a request for grants, as docs/node-protocol.md has both; ILLEGAL_PARAMETER, RESOURCE_UNAVAILABLE."""
 
 
+class MetricsService(Protocol):
+    """What the daemon counts of itself."""
+
+    def text(self) -> bytes:
+        """Return it in Prometheus' text format."""
+
+    def served(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Note a request; `route` as the table of routes has it, status 0 where nothing was answered."""
+
+
 @dataclass(frozen=True)
 class Services:
     """All of them."""
@@ -385,3 +395,4 @@ class Services:
     restarts: RestartService
     nodes: NodeService
     cache: CacheService
+    metrics: MetricsService

@@ -178,6 +178,9 @@ class CliBackend:
         except (ValueError, RecursionError):
             return None, f"{command}: its answer is no JSON; this Slurm may be too old for --json"
 
+    def close(self) -> None:
+        """See `SlurmBackend.close`: a command leaves nothing."""
+
 
 def _last(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -156,3 +156,6 @@ class SlurmBackend(Protocol):
 
         For people who look; raises nothing: what went wrong stands in the answer.
         """
+
+    def close(self) -> None:
+        """Give back what it holds: connections, a process."""

@@ -205,6 +205,10 @@ class RestBackend:
             raise SiteError(f"slurmrestd: its answer has no list of {path.rstrip('/')}")
         return answer
 
+    def close(self) -> None:
+        """See `SlurmBackend.close`."""
+        self._rest.close()
+
     def _ask(
         self,
         service: Service,

@@ -79,6 +79,10 @@ class Slurmrestd:
             base_url="http://slurmrestd" if unix else url, transport=transport, trust_env=False
         )
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def version(self) -> str:
         """Return the version of documents to speak: the newest that both sides know, asked for once.
 

@@ -34,6 +34,7 @@ from gateway.api.streams import Streams
 from gateway.api.tls import Tls
 from gateway.config import RolesSection, SiteSection
 from gateway.daemon.image_cache import ImageCaches
+from gateway.daemon.metrics import Metrics
 from gateway.daemon.refdata_service import RefdataService
 from gateway.daemon.request_service import RequestService
 from gateway.daemon.site import Site
@@ -640,6 +641,7 @@ class FakeGateway:
         backend: Any = None  # of Slurm, which nothing is asked of
         site = Site("dev", section, LocalHands(str(self.work), exclusive=False), backend)
         self.cache = ImageCaches(self.database, {"dev": site})
+        self.metrics = Metrics()
         registry = RefdataRegistry(self.database, self.store, ["dev"])  # type: ignore[arg-type]
         self.refdata = RefdataService(self.database, registry, lambda: None)
         objects: Any = self.store
@@ -676,6 +678,7 @@ class FakeGateway:
             self.restarts,
             self.nodes,
             self.cache,
+            self.metrics,
         )
 
     @property

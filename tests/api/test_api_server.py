@@ -179,7 +179,7 @@ def test_a_request_that_the_daemons_end_cuts_short_is_told_so(fake: FakeGateway)
         raise asyncio.CancelledError
 
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(Requests(cut))
+        transport = httpx.ASGITransport(Requests(cut, lambda *_: None))
         async with httpx.AsyncClient(transport=transport, base_url="http://cts") as http:
             return await http.get("/jobs")
 

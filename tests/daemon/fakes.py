@@ -131,6 +131,9 @@ class FakeSlurm:
         """See `SlurmBackend.show`."""
         return Shown(controller={"jobs": list(slurm_job_ids)}, accounting_error="sacct: away")
 
+    def close(self) -> None:
+        """See `SlurmBackend.close`."""
+
     def set(
         self, number: str, task: int, state: str, *, reason: str = "None", node: str = ""
     ) -> None:

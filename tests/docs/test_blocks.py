@@ -17,7 +17,7 @@ from tests.docs.shell import examples
 MOST_SKIPPED = 6
 OPTIONS = {
     "console": {"user", "host", "skip"},
-    "yaml": {"file", "part"},
+    "yaml": {"file", "part", "prometheus"},
     "toml": {"file", "wrong"},
     "python": {"user"},
     "text": {"file", "output"},
@@ -53,7 +53,10 @@ def test_few_examples_are_not_run() -> None:
     assert len(skipped) <= MOST_SKIPPED, skipped
 
 
-@pytest.mark.parametrize("block", of("yaml"))
+JOBS = [each for each in of("yaml") if "prometheus" not in each.values[0].options]
+
+
+@pytest.mark.parametrize("block", JOBS)
 def test_a_job_in_the_documentation_is_one_that_the_gateway_runs(block: Block) -> None:
     document = yaml.safe_load(block.text)
     if "part" in block.options:
