@@ -599,12 +599,15 @@ class AcctRow(BaseModel):
     Site: str | None = None
     Image: str | None = None
     Digest: str | None = None
+    Refdata: str | None = None
     State: str | None = None
+    Phase: str | None = None
     ExitCode: str | None = None
     Submit: datetime | None = None
     Start: datetime | None = None
     End: datetime | None = None
     Elapsed: float | None = None
+    Timelimit: int | None = None
     NCPUS: int | None = None
     NGPUS: int | None = None
     ReqMem: int | None = None

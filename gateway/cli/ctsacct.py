@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-import re
+import csv
+import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from gateway.cli import common, states, text
+from gateway.cli import acct_fields, common, states, text
+from gateway.cli.acct_fields import BRIEF, NAMES, USUAL, Column
 from gateway.cli.common import SOCKET, AsJson, Socket, command, connect, examples
-from gateway.cli.refs import listed, ref_of
+from gateway.cli.refs import every, listed
 from gateway.cli.slurmtime import parse_time
 from gateway.wire import AcctRow
-
-_DEFAULT = "JobID,JobName,User,Site,State,ExitCode,Elapsed,StageIn,StageOut,InBytes,OutBytes,MaxRSS,SlurmID"
-_SECONDS = ("Elapsed", "QueueWait", "StageIn", "StageOut", "TotalCPU")
-_BYTES = ("ReqMem", "MaxRSS", "InBytes", "OutBytes")
-_COLUMN = re.compile(r"([A-Za-z]+)(?:%(-?[1-9][0-9]{0,2}))?", re.ASCII)
-_FIELDS = {name.lower(): name for name in AcctRow.model_fields}
 
 
 @command
 def ctsacct(
     jobs: Annotated[
         str | None,
-        typer.Option("-j", "--jobs", help="Jobs, containers or phases: 12,13_0,14_0.run"),
+        typer.Option(
+            "-j", "--jobs", help="Jobs, containers or phases: 12,13_0,14_0.run,20-25,30_[0-3]"
+        ),
     ] = None,
     users: Annotated[
-        str | None, typer.Option("-u", "--user", help="These users' (others': admins).")
+        str | None, typer.Option("-u", "--user", "--uid", help="These users' (others': admins).")
     ] = None,
     everyone: Annotated[
         bool, typer.Option("-a", "--allusers", help="Everyone's (admins).")
     ] = False,
+    accounts: Annotated[
+        str | None, typer.Option("-A", "--accounts", help="Only jobs of these accounts.")
+    ] = None,
+    sites: Annotated[
+        str | None, typer.Option("-M", "--clusters", "--site", help="Only jobs at these sites.")
+    ] = None,
+    partitions: Annotated[
+        str | None, typer.Option("-r", "--partition", help="Only jobs of these partitions.")
+    ] = None,
+    qos: Annotated[str | None, typer.Option("-q", "--qos", help="Only jobs of these QOS.")] = None,
+    names: Annotated[
+        str | None, typer.Option("--name", help="Only jobs that were given these names.")
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option("-S", "--starttime", help="From this time: now-2days, midnight, 2026-01-31"),
@@ -40,14 +52,26 @@ def ctsacct(
     end: Annotated[str | None, typer.Option("-E", "--endtime", help="Until this time.")] = None,
     state: Annotated[
         str | None,
-        typer.Option("-s", "--state", help="Only jobs in these states: CD,F,CA,R,PD, or phases."),
+        typer.Option(
+            "-s", "--state", help="Only jobs in these states: CD,F,TO,OOM,NF,CA,R,PD, or phases."
+        ),
     ] = None,
     allocations: Annotated[
         bool, typer.Option("-X", "--allocations", help="Jobs alone, no containers or phases.")
     ] = False,
+    truncate: Annotated[
+        bool, typer.Option("-T", "--truncate", help="Cut Start and End to the times of -S and -E.")
+    ] = False,
     fields: Annotated[
-        str, typer.Option("-o", "--format", help="Fields, with %width: JobID%12,State%-9; or ALL")
-    ] = _DEFAULT,
+        str,
+        typer.Option(
+            "-o",
+            "--format",
+            envvar="CTSACCT_FORMAT",
+            help="Fields, with %width: JobID%12,State%-9; or ALL",
+        ),
+    ] = USUAL,
+    brief: Annotated[bool, typer.Option("-b", "--brief", help=f"The same as -o {BRIEF}.")] = False,
     long: Annotated[bool, typer.Option("-l", "--long", help="All fields.")] = False,
     noheader: Annotated[bool, typer.Option("-n", "--noheader", help="No line of titles.")] = False,
     parsable2: Annotated[
@@ -55,6 +79,18 @@ def ctsacct(
     ] = False,
     parsable: Annotated[
         bool, typer.Option("-p", "--parsable", help="The same, and a | at the end.")
+    ] = False,
+    delimiter: Annotated[
+        str, typer.Option("--delimiter", help="In place of | with -p and -P.")
+    ] = "|",
+    units: Annotated[
+        str | None, typer.Option("--units", help="Sizes in K, M, G, T or P (powers of 1024).")
+    ] = None,
+    noconvert: Annotated[
+        bool, typer.Option("--noconvert", help="Sizes in bytes, in tables too.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Comma-separated values (RFC 4180), sizes in bytes.")
     ] = False,
     helpformat: Annotated[
         bool, typer.Option("-e", "--helpformat", help="List the fields.")
@@ -64,105 +100,104 @@ def ctsacct(
 ) -> None:
     """Show accounting rows."""
     if helpformat:
-        typer.echo(" ".join(AcctRow.model_fields))
+        typer.echo(" ".join(NAMES))
         return
-    columns = _columns("all" if long else fields)
+    columns = acct_fields.columns("all" if long else BRIEF if brief else fields)
+    unit = acct_fields.unit_of(units)
+    window = {"start": _when("-S", start), "end": _when("-E", end)}
     with connect(socket) as client:
         rows = client.accounting(
-            user=listed(users) if users else None,
+            user=_some(users),
             everyone=everyone,
-            start=_when("-S", start),
-            end=_when("-E", end),
-            state=states.phases("-s", state) if state else None,
-            job=[str(ref_of(name)) for name in listed(jobs)] if jobs else None,
+            account=_some(accounts),
+            cluster=_some(sites),
+            partition=_some(partitions),
+            qos=_some(qos),
+            name=_some(names),
+            **{name: time.isoformat() for name, time in window.items() if time is not None},
+            state=states.accounted("-s", state) if state else None,
+            job=every(jobs) if jobs else None,
         )
     if allocations:
         rows = [row for row in rows if "_" not in row.JobID]
+    if truncate:
+        rows = [_cut(row, **window) for row in rows]
     if as_json:
         text.print_json(rows)
         return
-    cells = [[_cell(row, name, raw=parsable or parsable2) for name, _ in columns] for row in rows]
-    titles = [name for name, _ in columns]
-    if parsable or parsable2:
-        for line in ([] if noheader else [titles]) + cells:
-            typer.echo("|".join(line) + ("|" if parsable else ""))
-        return
-    _aligned(titles, cells, [width for _, width in columns], header=not noheader)
-
-
-def _columns(wanted: str) -> list[tuple[str, int | None]]:
-    found: list[tuple[str, int | None]] = []
-    for part in (part.strip() for part in wanted.split(",")):
-        if part.lower() == "all":
-            found += [(name, None) for name in AcctRow.model_fields]
-            continue
-        match = _COLUMN.fullmatch(part)
-        known = _FIELDS.get(match[1].lower()) if match else None
-        if match is None or known is None:
-            common.fail(
-                f"-o: there is no field {part!r}; a field is a name and possibly %width (JobID%12); the names are: "
-                f"{' '.join(AcctRow.model_fields)}",
-                common.BAD_INPUT,
+    titles = [column.field.name for column in columns]
+    plain = parsable or parsable2 or as_csv or noconvert
+    cells = [
+        [acct_fields.shown(row, column.field, plain=plain, unit=unit) for column in columns]
+        for row in rows
+    ]
+    lines = ([] if noheader else [titles]) + cells
+    if as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(lines)
+    elif parsable or parsable2:
+        for line in lines:
+            typer.echo(
+                delimiter.join(cell.replace(delimiter, "?") for cell in line)
+                + (delimiter if parsable else "")
             )
-        found.append((known, int(match[2]) if match[2] else None))
-    return found
+    else:
+        _aligned(columns, cells, header=not noheader)
 
 
-def _when(option: str, given: str | None) -> str | None:
+def _some(given: str | None) -> list[str] | None:
+    return listed(given) if given else None
+
+
+def _when(option: str, given: str | None) -> datetime | None:
     if given is None:
         return None
     try:
-        return parse_time(given, datetime.now().astimezone()).isoformat()
+        return parse_time(given, datetime.now().astimezone())
     except ValueError as exc:
         common.fail(f"{option}: {exc}", common.BAD_INPUT)
 
 
-def _cell(row: AcctRow, name: str, *, raw: bool) -> str:
-    value = getattr(row, name)
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return text.local(value)
-    if name in _SECONDS:
-        return text.duration(value)
-    if name in _BYTES and not raw:
-        return text.size(value)
-    return (
-        f"{value:.2f}"
-        if isinstance(value, float)
-        else text.clean(value).replace("|", "?" if raw else "|")
-    )
+def _cut(row: AcctRow, start: datetime | None, end: datetime | None) -> AcctRow:
+    """Return a row whose Start and End, and the Elapsed between them, lie in a window."""
+    first, last = row.Start, row.End
+    if first is not None and start is not None:
+        first = max(first, start)
+    if last is not None and end is not None:
+        last = min(last, end)
+    if (first, last) == (row.Start, row.End):
+        return row
+    elapsed = row.Elapsed
+    if first is not None and last is not None:
+        elapsed = max(0.0, (last - first).total_seconds())
+    return row.model_copy(update={"Start": first, "End": last, "Elapsed": elapsed})
 
 
-def _aligned(
-    titles: list[str], cells: list[list[str]], widths: list[int | None], *, header: bool
-) -> None:
+def _aligned(columns: Sequence[Column], cells: list[list[str]], *, header: bool) -> None:
+    titles = [column.field.name for column in columns]
     natural = [
         max([len(title), *(len(line[n]) for line in cells)]) for n, title in enumerate(titles)
     ]
-    lines = (
-        [titles, ["-" * (abs(w) if w else n) for w, n in zip(widths, natural, strict=True)]]
-        if header
-        else []
-    ) + cells
-    for line in lines:
-        shown = []
+    widths = [column.width for column in columns]
+    dashes = ["-" * (abs(w) if w else n) for w, n in zip(widths, natural, strict=True)]
+    for line in ([titles, dashes] if header else []) + cells:
+        placed = []
         for cell, width, least in zip(line, widths, natural, strict=True):
             if width is None:
-                shown.append(cell.ljust(least))
+                placed.append(cell.ljust(least))
             else:
                 cut = cell if len(cell) <= abs(width) else cell[: abs(width) - 1] + "+"
-                shown.append(cut.ljust(-width) if width < 0 else cut.rjust(width))
-        typer.echo(" ".join(shown).rstrip())
+                placed.append(cut.ljust(-width) if width < 0 else cut.rjust(width))
+        typer.echo(" ".join(placed).rstrip())
 
 
 app = common.single(
     ctsacct,
     "Show what jobs, their containers (1234_0) and phases (1234_0.run) took. Times are [D-]HH:MM:SS; sizes have Slurm's "
-    "letters, powers of 1024, but with -p and -P, and in JSON: there they are bytes, and in JSON times are seconds.",
+    "letters, powers of 1024, but with -p, -P, --csv and --noconvert, and in JSON: there they are bytes, and in JSON times are seconds.",
     examples(
         "ctsacct -S midnight",
         "ctsacct -j 1234_0.run",
+        "ctsacct -s F,TO,OOM -A myproject -S now-7days",
         "ctsacct -X -P -n -o JobID,State,Elapsed,MaxRSS -S now-7days",
     ),
 )

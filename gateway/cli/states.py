@@ -72,3 +72,26 @@ def phases(option: str, text: str) -> list[str]:
             )
         found += named
     return [phase for phase in PHASES if phase in found]
+
+
+# How jobs that have ended did so, in the letters of sacct(1); the rest of Slurm's words are those of `word`.
+_ENDS = {
+    "CD": "COMPLETED",
+    "F": "FAILED",
+    "CA": "CANCELLED",
+    "TO": "TIMEOUT",
+    "OOM": "OUT_OF_MEMORY",
+    "NF": "NODE_FAIL",
+    "PR": "PREEMPTED",
+    "BF": "BOOT_FAIL",
+    "DL": "DEADLINE",
+}
+
+
+def accounted(option: str, text: str) -> list[str]:
+    """Read `CD,TO,running,error` into phases, and Slurm's words for how a job ended."""
+    found: list[str] = []
+    for name in (part.strip() for part in text.split(",")):
+        ended = _ENDS.get(name.upper(), name.upper())
+        found += [ended] if ended in _ENDS.values() else phases(option, name)
+    return list(dict.fromkeys(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -37,7 +38,6 @@ from gateway.daemon.skipping import Skipper
 from gateway.daemon.submit import Submitter
 from gateway.daemon.subscribers import Roads, synchronise
 from gateway.daemon.templates import Templates
-from gateway.ids import JobRef
 from gateway.images.crane import Crane
 from gateway.images.service import ImageRegistry
 from gateway.images.staging import ImageStaging
@@ -309,23 +309,12 @@ class _Info:
         *,
         users: Sequence[str],
         everyone: bool,
-        start: datetime | None,
-        end: datetime | None,
-        states: Sequence[str],
-        refs: Sequence[JobRef],
-        limit: int,
+        wanted: acct.Wanted,
     ) -> list[wire.AcctRow]:
         whose: str | None = caller.user
         if caller.admin and (everyone or users):
             whose = users[0] if users else None
         with self._gateway.database.read() as session:
             return acct.rows(
-                session,
-                user=whose,
-                start=start,
-                end=end,
-                states=states,
-                refs=refs,
-                limit=limit,
-                reader=Reader(caller.user, caller.groups),
+                session, replace(wanted, user=whose), Reader(caller.user, caller.groups)
             )

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from gateway import wire
-from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
 from gateway.jobs.feed import Page, Wanted
 from gateway.jobs.files import Announced
 from gateway.jobs.filters import EVERYTHING, Narrow
 from gateway.jobs.parts import Sharing
 from gateway.jobs.service import LogSlice
+from gateway.reports.acct import Wanted as AcctWanted
 
 
 class JobService(Protocol):
@@ -268,13 +268,9 @@ class InfoService(Protocol):
         *,
         users: Sequence[str],
         everyone: bool,
-        start: datetime | None,
-        end: datetime | None,
-        states: Sequence[str],
-        refs: Sequence[JobRef],
-        limit: int,
+        wanted: AcctWanted,
     ) -> list[wire.AcctRow]:
-        """Return accounting rows that the caller may see."""
+        """Return accounting rows that the caller may see; `users` and `everyone` go before the user in `wanted`."""
 
 
 @dataclass(frozen=True)

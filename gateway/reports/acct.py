@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session, col, or_, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from gateway import wire
 from gateway.ids import JobRef
@@ -20,55 +21,124 @@ _PHASES = ("stage-in", "run", "stage-out")
 _BATCH = 500  # jobs that are looked up together
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows; what is empty or None is all.
+
+    `phases` are as jobs store them, `words` Slurm's for how a job ended, as `state_of` has them: one of either will do. `refs`
+    are jobs, containers or phases; `limit` is of jobs, the newest.
+    """
+
+    user: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    phases: Sequence[str] = ()
+    words: Sequence[str] = ()
+    refs: Sequence[JobRef] = ()
+    accounts: Sequence[str] = ()
+    sites: Sequence[str] = ()
+    partitions: Sequence[str] = ()
+    qos: Sequence[str] = ()
+    names: Sequence[str] = ()
+    limit: int = 10_000
+
+
 def rows(
-    session: Session,
-    *,
-    user: str | None,
-    start: datetime | None,
-    end: datetime | None,
-    states: Sequence[str],
-    refs: Sequence[JobRef],
-    limit: int,
-    reader: listing.Reader | None = None,
+    session: Session, wanted: Wanted, reader: listing.Reader | None = None
 ) -> list[wire.AcctRow]:
     """Return rows of jobs that were there between two times, each job's followed by its containers' and phases'.
 
-    Parameters
-    ----------
-    user
-        Whose jobs; None for everyone's.
-    states
-        Phases of jobs, as they are stored; empty for all.
-    refs
-        Jobs, containers or phases wanted; empty for all.
-    reader
-        Of the jobs that are named, those that are shared with this one are there, too.
+    Of the jobs that are named, those that are shared with `reader` are there, too.
     """
-    query = select(Job)
-    if user is not None:
-        mine = col(Job.user) == user
-        query = query.where(or_(mine, listing.shared(reader)) if refs and reader else mine)
-    if refs:
-        query = query.where(store.among(col(Job.id), {ref.job_id for ref in refs}))
-    if start is not None:
-        query = query.where(or_(Job.updated >= start, col(Job.phase).not_in(store.ENDED)))
-    if end is not None:
-        query = query.where(Job.created < end)
-    if states:
-        query = query.where(col(Job.phase).in_(states))
-    jobs = session.exec(query.order_by(col(Job.id).desc()).limit(limit)).all()[::-1]
-    names = tuple(str(ref) for ref in refs)
-    found: list[wire.AcctRow] = []
-    for first in range(0, len(jobs), _BATCH):
-        some = jobs[first : first + _BATCH]
-        sums = _Sums.of(session, [job.id or 0 for job in some])
-        for job in some:
+    query = _query(wanted, reader).order_by(col(Job.id).desc())
+    names = tuple(str(ref) for ref in wanted.refs)
+    found: list[list[wire.AcctRow]] = []
+    last: int | None = None
+    while len(found) < wanted.limit:
+        more = query if last is None else query.where(col(Job.id) < last)
+        size = min(_BATCH, wanted.limit - len(found)) if not wanted.words else _BATCH
+        jobs = session.exec(more.limit(size)).all()
+        sums = _Sums.of(session, [job.id or 0 for job in jobs])
+        for job in jobs:
             rows = _of_job(job, sums)
-            found += [row for row in rows if _wanted(row.JobID, names)]
-    return found
+            if not wanted.words or job.phase in wanted.phases or rows[0].State in wanted.words:
+                found.append([row for row in rows if _named(row.JobID, names)])
+        if len(jobs) < size:
+            break
+        last = jobs[-1].id
+    return [row for rows in reversed(found[: wanted.limit]) for row in rows]
 
 
-def _wanted(identifier: str, names: Sequence[str]) -> bool:
+def _query(wanted: Wanted, reader: listing.Reader | None) -> SelectOfScalar[Job]:
+    query = select(Job)
+    if wanted.user is not None:
+        mine = col(Job.user) == wanted.user
+        query = query.where(or_(mine, listing.shared(reader)) if wanted.refs and reader else mine)
+    if wanted.refs:
+        query = query.where(store.among(col(Job.id), {ref.job_id for ref in wanted.refs}))
+    if wanted.start is not None:
+        query = query.where(or_(Job.updated >= wanted.start, col(Job.phase).not_in(store.ENDED)))
+    if wanted.end is not None:
+        query = query.where(Job.created < wanted.end)
+    phases = {*wanted.phases, *(phase for word in wanted.words for phase in PHASES_OF[word])}
+    for column, values in (
+        (col(Job.phase), phases),
+        (col(Job.account), wanted.accounts),
+        (col(Job.site), wanted.sites),
+        (col(Job.partition), wanted.partitions),
+        (col(Job.qos), wanted.qos),
+        (col(Job.name), wanted.names),
+    ):
+        if values:
+            query = query.where(column.in_(values))
+    return query
+
+
+# Slurm's words for states (sacct(1), "JOB STATE CODES"), and the phases of the jobs that may be in them.
+_WAITING = ("created", "submitting", "pending")
+PHASES_OF: dict[str, tuple[str, ...]] = {
+    "PENDING": _WAITING,
+    "RUNNING": ("stage-in", "run", "stage-out"),
+    "COMPLETING": ("settling", "failing", "canceling"),
+    "COMPLETED": ("complete",),
+    "CANCELLED": ("canceled", "error"),
+    **dict.fromkeys(
+        (
+            *("FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL"),
+            *("PREEMPTED", "BOOT_FAIL", "DEADLINE"),
+        ),
+        ("error",),
+    ),
+}
+_OF_PHASE = {
+    phase: word for word, phases in PHASES_OF.items() for phase in phases if phase != "error"
+}
+
+
+def state_of(container: Container) -> str:
+    """Return Slurm's word for a container: where the gateway's agent ended it, that of what Slurm would have done for it."""
+    if container.phase != "error":
+        return _OF_PHASE[container.phase]
+    result = container.result or {}
+    slurm = (container.slurm_state or "").split(" ", maxsplit=1)[0].rstrip("+")
+    steps = (container.usage or {}).get("steps", [])
+    memory = any(str(step.get("state")).startswith("OUT_OF_ME") for step in steps)
+    if memory or result.get("memory_ran_out") or slurm.startswith("OUT_OF_ME"):
+        return "OUT_OF_MEMORY"
+    if result.get("outcome") == "timeout":
+        return "TIMEOUT"
+    told = result.get("outcome") in (None, "canceled", "agent-failed")
+    return slurm if told and slurm in PHASES_OF and slurm != "COMPLETED" else "FAILED"
+
+
+def _state_of_job(job: Job, containers: Sequence[Container]) -> str:
+    """Return the word of a job: of one that failed, that of its first container that did."""
+    if job.phase != "error":
+        return _OF_PHASE[job.phase]
+    return next((state_of(each) for each in containers if each.phase == "error"), "FAILED")
+
+
+def _named(identifier: str, names: Sequence[str]) -> bool:
     return not names or any(
         identifier == name or identifier.startswith((f"{name}_", f"{name}.")) for name in names
     )
@@ -111,7 +181,8 @@ def _of_job(job: Job, sums: _Sums) -> list[wire.AcctRow]:
     total = wire.AcctRow(
         **_common(job),
         JobID=str(job.id),
-        State=job.phase.upper(),
+        State=_state_of_job(job, containers),
+        Phase=job.phase,
         ExitCode=_code(_first_failed(containers)) if containers else "",
         Start=min(starts, default=None),
         End=max(ends, default=None) if job.phase in store.ENDED else None,
@@ -165,7 +236,9 @@ def _common(job: Job) -> dict[str, Any]:
         "Site": job.site,
         "Image": f"{image['name']}:{image['tag']}" if image.get("tag") else str(image["name"]),
         "Digest": str(image["digest"]),
+        "Refdata": image.get("refdata_id"),
         "Submit": job.created,
+        "Timelimit": job.runtime,
     }
 
 
@@ -181,7 +254,8 @@ def _of_container(job: Job, container: Container, sums: _Sums) -> list[wire.Acct
     head = wire.AcctRow(
         **_common(job),
         JobID=f"{job.id}_{container.index}",
-        State=container.phase.upper(),
+        State=state_of(container),
+        Phase=container.phase,
         ExitCode=_code(container),
         Start=start,
         End=_time(usage.get("end")),

@@ -39,7 +39,6 @@ from gateway.daemon.refdata_service import RefdataService
 from gateway.daemon.request_service import RequestService
 from gateway.daemon.site import Site
 from gateway.errors import AppCode, ConfigError, GatewayError
-from gateway.ids import JobRef
 from gateway.jobs.caller import Caller
 from gateway.jobs.events import Events
 from gateway.jobs.files import Announced
@@ -50,6 +49,7 @@ from gateway.jobs.services import FileService, Services
 from gateway.jobs.states import Phase
 from gateway.jobs.tokens import Tokens
 from gateway.refdata.registry import RefdataRegistry
+from gateway.reports.acct import Wanted
 from gateway.s3.client import ObjectInfo
 from gateway.slurm.hands import LocalHands
 from gateway.store.db import Database
@@ -501,21 +501,14 @@ class FakeInfo:
         *,
         users: Sequence[str],
         everyone: bool,
-        start: datetime | None,
-        end: datetime | None,
-        states: Sequence[str],
-        refs: Sequence[JobRef],
-        limit: int,
+        wanted: Wanted,
     ) -> list[wire.AcctRow]:
         self.asked.append(
             {
                 "users": list(users),
                 "everyone": everyone,
-                "start": start,
-                "end": end,
-                "states": list(states),
-                "refs": [str(ref) for ref in refs],
-                "limit": limit,
+                **vars(wanted),
+                "refs": [str(ref) for ref in wanted.refs],
             }
         )
         return self.rows

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway import wire
+from gateway.cli.acct_fields import NAMES
 from gateway.cli.slurmtime import parse_time
 from tests.api.gateway_fake import BEGIN, FakeGateway
 from tests.cli.run import run
@@ -21,10 +22,11 @@ def acct(fake: FakeGateway) -> Iterator[FakeGateway]:
     """Rows of a job, its container and a phase of that; the user's clock is UTC."""
     fake.info.rows = [
         wire.AcctRow(
-            JobID="12", JobName="a|b\x1b[2J", User="alice", Site="dev", State="COMPLETE", ExitCode="0:0", Submit=BEGIN,
-            Start=BEGIN, Elapsed=90061.5, ReqMem=2 << 30, MaxRSS=1536, CPUEff=0.456,
+            JobID="12", JobName="a|b\x1b[2J", User="alice", Site="dev", State="COMPLETED", Phase="complete", ExitCode="0:0", Submit=BEGIN,
+            Start=BEGIN, End=BEGIN + timedelta(seconds=90061.5), Elapsed=90061.5, Timelimit=3600, NCPUS=4, Refdata="7",
+            ReqMem=2 << 30, MaxRSS=1536, CPUEff=0.456,
         ),
-        wire.AcctRow(JobID="12_0", User="alice", State="COMPLETE", Elapsed=90061),
+        wire.AcctRow(JobID="12_0", User="alice", State="COMPLETED", Elapsed=90061),
         wire.AcctRow(JobID="12_0.run", JobName="run", State="COMPLETED", Elapsed=59),
     ]  # fmt: skip
     zone = os.environ.get("TZ")
@@ -40,8 +42,8 @@ def test_rows_are_aligned_under_titles_and_dashes(acct: FakeGateway) -> None:
     assert lines == [
         "JobID    State     Elapsed",
         "-------- --------- ----------",
-        "12       COMPLETE  1-01:01:01",
-        "12_0     COMPLETE  1-01:01:01",
+        "12       COMPLETED 1-01:01:01",
+        "12_0     COMPLETED 1-01:01:01",
         "12_0.run COMPLETED 00:00:59",
     ]
 
@@ -71,7 +73,7 @@ def test_parsable_rows_have_bytes_and_no_bar_of_their_own(
 @pytest.mark.parametrize(
     ("format_", "row"),
     [
-        ("JobID%5", "   12"), ("JobID%-5,State%5", "12    COMP+"), ("jobid,STATE", "12    COMPLETE"),
+        ("JobID%5", "   12"), ("JobID%-5,State%5", "12    COMP+"), ("jobid,STATE", "12    COMPLETED"),
         ("Submit,Start", "2026-01-31T12:00:00 2026-01-31T12:00:00"),
     ],
 )  # fmt: skip
@@ -89,7 +91,7 @@ def test_a_field_that_there_is_not_is_named_with_those_that_there_are(
 
 
 def test_all_fields_are_shown_with_l_and_listed_with_e(acct: FakeGateway) -> None:
-    names = list(wire.AcctRow.model_fields)
+    names = list(NAMES)
     assert run(acct, "ctsacct", "-e").out.split() == names
     for option in (("-l",), ("-o", "ALL")):
         assert run(acct, "ctsacct", "-P", *option).out.splitlines()[0] == "|".join(names)
@@ -106,7 +108,10 @@ def test_filters_reach_the_gateway(acct: FakeGateway) -> None:
     run(acct, "ctsacct", "-S", "2026-01-31T12:00", "-E", "2026-02-01", "-s", "CD,R")
     asked = acct.info.asked[-1]
     assert (asked["start"], asked["end"]) == (BEGIN, datetime(2026, 2, 1, tzinfo=UTC))
-    assert asked["states"] == ["stage-in", "run", "stage-out", "complete"]
+    assert (list(asked["phases"]), asked["words"]) == (
+        ["stage-in", "run", "stage-out"],
+        ["COMPLETED"],
+    )
     run(acct, "ctsacct", "-a").refused(3, "(appcode 20000)")
     run(acct, "ctsacct", "-u", "bob").refused(3, "(appcode 20000)")
     run(acct, "ctsacct", "-S", "soon").refused(2, "-S: 'soon' is no time", "now-2days")
@@ -119,6 +124,75 @@ def test_admins_see_everyones_and_anothers(fake_admin: FakeGateway) -> None:
     assert [(a["everyone"], a["users"]) for a in fake_admin.info.asked] == [
         (True, []), (False, ["bob"]), (False, ["alice"]),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        (("-A", "proj,lab"), {"accounts": ["proj", "lab"]}), (("-M", "dev"), {"sites": ["dev"]}),
+        (("--site", "dev"), {"sites": ["dev"]}), (("-r", "debug"), {"partitions": ["debug"]}),
+        (("-q", "low"), {"qos": ["low"]}), (("--name", "x"), {"names": ["x"]}),
+        (("-s", "TO,oom,NF"), {"words": ["TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL"], "phases": []}),
+        (("-s", "failed,error"), {"words": ["FAILED"], "phases": ["error"]}),
+        (("-s", "CA,PR,BF,DL"), {"words": ["CANCELLED", "PREEMPTED", "BOOT_FAIL", "DEADLINE"]}),
+        (("-j", "12,20-22"), {"refs": ["12", "20", "21", "22"]}),
+        (("-j", "30_[0-1,5], 31_2.run"), {"refs": ["30_0", "30_1", "30_5", "31_2.run"]}),
+        (("-j", "30_[0-4:2].run"), {"refs": ["30_0.run", "30_2.run", "30_4.run"]}),
+    ],
+)  # fmt: skip
+def test_each_filter_reaches_the_gateway(
+    acct: FakeGateway, options: tuple[str, ...], asked: dict[str, object]
+) -> None:
+    assert run(acct, "ctsacct", *options).code == 0
+    last = acct.info.asked[-1]
+    assert {name: last[name] for name in asked} == asked
+
+
+@pytest.mark.parametrize(
+    "jobs", ["30-20", "1-99999", "30_[5-1]", "30_[x]", "30_[", "1_[0-1].nothing", "0-3"]
+)
+def test_what_is_no_range_of_jobs_is_refused(acct: FakeGateway, jobs: str) -> None:
+    run(acct, "ctsacct", "-j", jobs).refused(3)
+    assert acct.info.asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("-b",), "12 COMPLETED 0:0"), (("-o", "MaxRSS", "--units", "M"), "0.00M"),
+        (("-o", "ReqMem", "--units=g"), "2.00G"), (("-o", "ReqMem", "-P", "--units=M"), "2048.00M"),
+        (("-o", "ReqMem", "--noconvert"), "2147483648"),
+        (("-o", "JobID,JobName", "--csv"), '12,a|b?[2J'), (("-o", "JobID,State", "-P", "--delimiter=;"), "12;COMPLETED"),
+        (("-o", "JobID,State", "-p", "--delimiter=::"), "12::COMPLETED::"),
+        (("-o", "ElapsedRaw,NCPUS,AllocCPUS,CPUTime,CPUTimeRAW"), "90061 4 4 4-04:04:06 360246"),
+        (("-o", "Timelimit,TimelimitRaw,Refdata,Phase"), "01:00:00 60 7 complete"),
+        (("-o", "Start,End,Elapsed", "-T", "-S", "2026-01-31T12:30", "-E", "2026-01-31T13:00"),
+         "2026-01-31T12:30:00 2026-01-31T13:00:00 00:30:00"),
+        (("-o", "Start,End", "-T"), "2026-01-31T12:00:00 2026-02-01T13:01:01"),
+    ],
+)  # fmt: skip
+def test_each_way_to_show_a_row(acct: FakeGateway, options: tuple[str, ...], line: str) -> None:
+    done = run(acct, "ctsacct", "-n", "-X", *options)
+    assert " ".join(done.out.split()) == line
+
+
+def test_csv_is_quoted_and_has_its_titles(acct: FakeGateway) -> None:
+    acct.info.rows[0] = acct.info.rows[0].model_copy(update={"JobName": 'a "b", c'})
+    done = run(acct, "ctsacct", "-X", "--csv", "-o", "JobID,JobName,ReqMem")
+    assert done.out.splitlines() == ["JobID,JobName,ReqMem", '12,"a ""b"", c",2147483648']
+
+
+def test_the_usual_format_can_stand_in_the_environment(
+    acct: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CTSACCT_FORMAT", "JobID,State%5")
+    assert run(acct, "ctsacct", "-n", "-X").out == "12    COMP+\n"
+    assert run(acct, "ctsacct", "-n", "-X", "-o", "JobID").out.strip() == "12"
+
+
+@pytest.mark.parametrize("unit", ["X", "MB", ""])
+def test_a_unit_is_one_of_slurms_letters(acct: FakeGateway, unit: str) -> None:
+    run(acct, "ctsacct", "--units", unit).refused(2, "--units", "K, M, G, T, P")
 
 
 NOW = datetime(2026, 3, 4, 15, 30, tzinfo=UTC)

@@ -208,13 +208,8 @@ class TestSharing:
             with lists.world.database.read() as session:
                 rows = acct.rows(
                     session,
-                    user="bob",
-                    reader=listing.Reader("bob", frozenset()),
-                    start=None,
-                    end=None,
-                    states=(),
-                    refs=refs,
-                    limit=10,
+                    acct.Wanted(user="bob", refs=refs, limit=10),
+                    listing.Reader("bob", frozenset()),
                 )
             return [row.JobID for row in rows if "_" not in row.JobID]
 

@@ -17,11 +17,8 @@ from tests.daemon.world import World
 
 
 def _rows(world: World, **wanted: Any) -> list[wire.AcctRow]:
-    fields: dict[str, Any] = {
-        "user": None, "start": None, "end": None, "states": (), "refs": (), "limit": 1000,
-    }  # fmt: skip
     with world.database.read() as session:
-        return acct.rows(session, **fields | wanted)
+        return acct.rows(session, acct.Wanted(**wanted))
 
 
 def _ids(world: World, **wanted: Any) -> list[str]:
@@ -51,7 +48,7 @@ def test_a_job_is_followed_by_its_containers_and_each_of_them_by_its_phases(worl
 def test_the_row_of_a_job_sums_its_containers_up(world: World) -> None:
     number = _ended(world)
     row = _rows(world)[0]
-    assert (row.JobID, row.State, row.ExitCode) == (str(number), "COMPLETE", "0:0")
+    assert (row.JobID, row.State, row.ExitCode) == (str(number), "COMPLETED", "0:0")
     assert (row.User, row.Account, row.Site) == ("alice", "proj", "dev")
     assert (row.Partition, row.QOS, row.NGPUS) == ("regular", "low", 0)
     assert (row.JobName, row.Image) == ("sum", "ghcr.io/kbase/sum:1.0")
@@ -69,7 +66,7 @@ def test_the_row_of_a_job_sums_its_containers_up(world: World) -> None:
 def test_the_row_of_a_container_has_what_slurm_measured_of_its_task(world: World) -> None:
     number = _ended(world)
     row = next(row for row in _rows(world) if row.JobID == f"{number}_1")
-    assert (row.State, row.ExitCode, row.Elapsed, row.NCPUS) == ("COMPLETE", "0:0", 10.0, 2)
+    assert (row.State, row.ExitCode, row.Elapsed, row.NCPUS) == ("COMPLETED", "0:0", 10.0, 2)
     assert (row.TotalCPU, row.CPUEff) == (16.0, 16 / 20)
     assert (row.NodeList, row.NNodes, row.SlurmID) == ("n1", 1, "100_1")
     assert (row.Inputs, row.InBytes, row.Outputs, row.OutBytes) == (1, 3, 1, 4)
@@ -98,7 +95,7 @@ def test_what_slurm_measured_is_empty_until_its_accounting_knows(world: World) -
     world.complete(number, slurm)
     world.poll()
     job, container, run = _rows(world)
-    assert (job.State, job.Elapsed, job.TotalCPU, job.MaxRSS) == ("COMPLETE", None, None, None)
+    assert (job.State, job.Elapsed, job.TotalCPU, job.MaxRSS) == ("COMPLETED", None, None, None)
     assert (container.Elapsed, container.CPUEff, container.QueueWait) == (None, None, None)
     assert (run.Elapsed, run.MaxRSS) == (2.5, None)
     world.slurm.record(slurm, 0, "COMPLETED")
@@ -109,7 +106,7 @@ def test_what_slurm_measured_is_empty_until_its_accounting_knows(world: World) -
 def test_a_job_that_has_not_begun_shows_no_exit_code_and_no_times(world: World) -> None:
     number = world.add()
     job, container = _rows(world)
-    assert (job.JobID, job.State, job.ExitCode) == (str(number), "CREATED", ":0")
+    assert (job.JobID, job.State, job.ExitCode) == (str(number), "PENDING", ":0")
     assert (job.Start, job.End, job.SlurmID, job.NodeList) == (None, None, "", "")
     assert (container.ExitCode, container.SlurmID, container.NNodes) == (":0", None, 0)
 
@@ -193,8 +190,8 @@ def test_jobs_are_filtered_by_user_state_and_time_and_the_newest_are_shown(world
 
     assert asked() == [old, his]
     assert asked(user="bob") == [his]
-    assert asked(states=("error", "canceled")) == [his]
-    assert asked(states=("download_submitted",)) == []
+    assert asked(phases=("error", "canceled")) == [his]
+    assert asked(phases=("download_submitted",)) == []
     assert asked(start=now - timedelta(days=1)) == [his]
     assert asked(start=now - timedelta(days=2)) == [old, his]
     assert asked(end=now - timedelta(days=1)) == [old]
@@ -219,7 +216,85 @@ def test_the_rows_of_many_jobs_ask_the_database_no_more_than_those_of_one(world:
     assert costs[0] == costs[1] <= 6
 
 
+@pytest.mark.parametrize(
+    ("phase", "slurm", "result", "word"),
+    [
+        ("created", None, {}, "PENDING"), ("submitting", None, {}, "PENDING"), ("pending", "PENDING", {}, "PENDING"),
+        ("stage-in", "RUNNING", {}, "RUNNING"), ("run", "RUNNING", {}, "RUNNING"), ("stage-out", "RUNNING", {}, "RUNNING"),
+        ("settling", "COMPLETED", {}, "COMPLETING"), ("complete", "COMPLETED", {"outcome": "ok"}, "COMPLETED"),
+        ("canceled", "CANCELLED by 7", {"outcome": "canceled"}, "CANCELLED"), ("canceled", None, {}, "CANCELLED"),
+        ("error", "FAILED", {"outcome": "container-failed"}, "FAILED"), ("error", "FAILED", {"outcome": "timeout"}, "TIMEOUT"),
+        ("error", "TIMEOUT", {}, "TIMEOUT"), ("error", "TIMEOUT", {"outcome": "canceled"}, "TIMEOUT"),
+        ("error", "NODE_FAIL", {}, "NODE_FAIL"), ("error", "NODE_FAIL", {"outcome": "agent-failed"}, "NODE_FAIL"),
+        ("error", "CANCELLED by 7", {"outcome": "canceled"}, "CANCELLED"), ("error", "PREEMPTED", {}, "PREEMPTED"),
+        ("error", "BOOT_FAIL", {}, "BOOT_FAIL"), ("error", "DEADLINE", {}, "DEADLINE"),
+        ("error", "OUT_OF_ME+", {}, "OUT_OF_MEMORY"), ("error", "FAILED", {"memory_ran_out": True}, "OUT_OF_MEMORY"),
+        ("error", "COMPLETED", {}, "FAILED"), ("error", "FORGOTTEN", {}, "FAILED"), ("error", None, {}, "FAILED"),
+        ("error", "COMPLETED", {"outcome": "ok"}, "FAILED"),  # an output was not as it should be
+        ("error", "NODE_FAIL", {"outcome": "container-failed", "exit_code": 3}, "FAILED"),
+    ],
+)  # fmt: skip
+def test_states_have_slurms_words(
+    world: World, phase: str, slurm: str | None, result: dict[str, Any], word: str
+) -> None:
+    ends: dict[str, Any] = {"phase": phase} if phase in store.ENDED else {}
+    number = world.add(**ends)
+    world.change(world.container(number), phase=phase, slurm_state=slurm, result=result)
+    job, container = _rows(world)
+    assert (container.State, container.Phase) == (word, phase)
+    if ends:
+        assert (job.State, job.Phase) == (word, phase)
+        assert _ids(world, words=(word,)) == [str(number), f"{number}_0"]
+        assert _ids(world, words=[each for each in acct.PHASES_OF if each != word]) == []
+
+
+def test_words_and_phases_are_wanted_beside_each_other_and_the_newest_of_all_jobs(
+    world: World,
+) -> None:
+    numbers = [world.add(phase="error") for _ in range(3)]
+    for number, outcome in zip(numbers, ("timeout", "container-failed", "timeout"), strict=True):
+        world.change(world.container(number), phase="error", result={"outcome": outcome})
+    waits = world.add()
+
+    def asked(**wanted: Any) -> list[int]:
+        return [int(row.JobID) for row in _rows(world, **wanted) if "_" not in row.JobID]
+
+    assert asked(words=("TIMEOUT",)) == [numbers[0], numbers[2]]
+    assert asked(words=("TIMEOUT",), limit=1) == [numbers[2]]
+    assert asked(words=("TIMEOUT",), phases=("created",)) == [numbers[0], numbers[2], waits]
+    assert asked(words=("FAILED", "PENDING")) == [numbers[1], waits]
+    assert asked(words=("FAILED",), phases=("error",)) == numbers
+
+
+def test_more_jobs_than_are_looked_up_together_are_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acct, "_BATCH", 2)
+    numbers = [world.add(phase="error") for _ in range(5)]
+    world.change(world.container(numbers[0]), phase="error", result={"outcome": "timeout"})
+    assert [i for i in _ids(world) if "_" not in i] == [str(n) for n in numbers]
+    assert _ids(world, words=("TIMEOUT",))[0] == str(numbers[0])
+    assert [i for i in _ids(world, limit=3) if "_" not in i] == [str(n) for n in numbers[2:]]
+
+
+def test_jobs_are_filtered_by_where_they_went_and_by_their_names(world: World) -> None:
+    one = world.add(account="proj", partition="debug", qos="low", name="align")
+    two = world.add(account="lab", partition="regular")
+    world.change(world.job(two), site="other")
+
+    def asked(**wanted: Any) -> list[int]:
+        return [int(row.JobID) for row in _rows(world, **wanted) if "_" not in row.JobID]
+
+    assert asked(accounts=("proj",)) == [one]
+    assert asked(accounts=("proj", "lab")) == [one, two]
+    assert asked(sites=("other",)) == [two]
+    assert asked(partitions=("debug",)) == [one]
+    assert asked(qos=("low", "high")) == [one]
+    assert asked(names=("align",)) == [one]
+    assert asked(names=("align",), sites=("other",)) == []
+
+
 def test_a_job_that_never_got_its_containers_has_a_row(world: World) -> None:
     number = world.add(0, phase="error", unplanned=True)
     (row,) = _rows(world)
-    assert (row.JobID, row.State, row.ExitCode) == (str(number), "ERROR", "")
+    assert (row.JobID, row.State, row.ExitCode) == (str(number), "FAILED", "")
