@@ -231,10 +231,14 @@ def test_accounting_takes_states_of_the_wire_and_phases(fake: FakeGateway) -> No
         "/accounting?state=job_submitted&state=stage-in&state=complete&job=12&job=12_0.run"
     )
     asked = fake.info.asked[-1]
-    assert asked["states"] == ["pending", "stage-in", "run", "stage-in", "complete"]
+    assert asked["phases"] == ["pending", "stage-in", "run", "stage-in", "complete"]
     assert asked["refs"] == ["12", "12_0.run"]
     fake.http.get("/accounting?state=download_submitted")
-    assert fake.info.asked[-1]["states"] == ["download_submitted"]
+    assert fake.info.asked[-1]["phases"] == ["download_submitted"]
+    fake.http.get("/accounting?state=TIMEOUT&state=error&account=a&account=b&cluster=dev")
+    asked = fake.info.asked[-1]
+    assert (asked["words"], asked["phases"]) == (["TIMEOUT"], ["error"])
+    assert (asked["accounts"], asked["sites"]) == (["a", "b"], ["dev"])
 
 
 def test_ready_is_503_with_its_lines_where_a_dependency_fails(fake: FakeGateway) -> None:
