@@ -22,7 +22,6 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import event
 
 from gateway import __version__, commit
 from gateway.daemon.loops import Loop
@@ -36,7 +35,7 @@ log = structlog.get_logger()
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _KEPT = 5.0  # seconds for which the jobs that were counted serve
-_BEGUN = "cts_begun"  # where a call's beginning is kept in what botocore and SQLAlchemy carry along with it
+_BEGUN = "cts_begun"  # where a call's beginning is kept in what botocore carries along with it
 
 
 class Metrics:
@@ -76,7 +75,7 @@ class Metrics:
             "cts_s3_call_seconds", "What the daemon asked object stores", ("store", "call", "status"), _QUICK
         )  # fmt: skip
         self._database = histogram(
-            "cts_database_seconds", "Statements, and the wait of writers for each other", ("kind",), _QUICK
+            "cts_database_seconds", "Waits of writers for each other, commits, and sessions that read", ("kind",), _QUICK
         )  # fmt: skip
         self._grant = histogram(
             "cts_grant_seconds", "From a node's request until its answer is there", ("site", "road"), _QUICK
@@ -97,8 +96,8 @@ class Metrics:
 
     def watch_database(self, database: Database) -> None:
         """Measure what the database is asked, and count its jobs whenever somebody looks."""
-        event.listen(database.engine, "before_cursor_execute", _statement_begins)
-        event.listen(database.engine, "after_cursor_execute", self._statement_ends)
+        kinds = {kind: self._database.labels(kind) for kind in ("lock", "commit", "read")}
+        database.on_time = lambda kind, seconds: kinds[kind].observe(seconds)
         self.registry.register(_Jobs(database))
 
     def watch_store(self, name: str, objects: ObjectStore) -> None:
@@ -162,33 +161,8 @@ class Metrics:
         """Note a request to the gateway; `route` is as the table of routes has it, status 0 where nothing was answered."""
         self._request.labels(method, route, str(status)).observe(seconds)
 
-    def _statement_ends(
-        self,
-        connection: Any,
-        cursor: Any,
-        statement: str,
-        parameters: Any,
-        context: Any,
-        many: bool,
-    ) -> None:
-        begun = connection.info.pop(_BEGUN, None)
-        if begun is not None:
-            self._database.labels(_kind(statement)).observe(time.monotonic() - begun)
-
 
 _OUTCOMES = {"SubmitRefusedError": "refused", "SubmitLaterError": "later"}
-
-
-def _statement_begins(
-    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-) -> None:
-    connection.info[_BEGUN] = time.monotonic()
-
-
-def _kind(statement: str) -> str:
-    if "BEGIN IMMEDIATE" in statement or "pg_advisory_xact_lock" in statement:
-        return "lock"
-    return "read" if statement.lstrip()[:6].upper() == "SELECT" else "write"
 
 
 class _Jobs(Collector):

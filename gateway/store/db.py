@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,8 @@ class Database:
     ----------
     on_commit
         Called after each commit of a writing session.
+    on_time
+        Called with what took how many seconds: `lock`, the wait of a writer for its turn; `commit`; `read`, a whole session.
     """
 
     def __init__(self, url: str) -> None:
@@ -91,6 +94,7 @@ class Database:
         if self.sqlite:
             event.listen(self.engine, "connect", _sqlite_connect)
         self.on_commit: Callable[[], object] = _nothing
+        self.on_time: Callable[[str, float], object] = _nothing
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -101,8 +105,10 @@ class Database:
         StoreError
             When the database does not answer.
         """
+        begin = time.monotonic()
         with self._errors(), Session(self.engine, expire_on_commit=False) as session:
             yield session
+        self.on_time("read", time.monotonic() - begin)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -116,9 +122,15 @@ class Database:
             When the database does not answer, is full or stays locked.
         """
         with self._errors(), Session(self.engine, expire_on_commit=False) as session:
+            begin = time.monotonic()
             self._lock(session.connection())
+            locked = time.monotonic()
             yield session
+            ready = time.monotonic()
             session.commit()
+            done = time.monotonic()
+        self.on_time("lock", locked - begin)
+        self.on_time("commit", done - ready)
         self.on_commit()
 
     @contextmanager
@@ -217,7 +229,7 @@ class Database:
         self.engine.dispose()
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     pass
 
 

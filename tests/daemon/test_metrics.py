@@ -134,14 +134,14 @@ def test_an_object_store_that_does_not_answer_is_counted_so(world: World) -> Non
     assert {key[:2] for key in found} == {("HeadObject", "none")}
 
 
-def test_statements_of_the_database_are_told_by_kind(world: World) -> None:
+def test_what_the_database_takes_is_told_by_kind(world: World) -> None:
     metrics = Metrics()
     metrics.watch_database(world.database)
     before = values(metrics, "cts_database_seconds_count")
     world.add()
     world.containers(1)
     after = values(metrics, "cts_database_seconds_count")
-    for kind in ("lock", "read", "write"):
+    for kind in ("lock", "read", "commit"):
         assert after[(kind,)] > before.get((kind,), 0), kind
 
 
