@@ -25,7 +25,7 @@ with tarfile.open(f"/tmp/pack-{os.getpid()}.tar", "w") as tar:
     add(tar, "db/genome.fa", b"ACGT\\n" * 1000)
     add(tar, "current", type=tarfile.SYMTYPE, link="db")
     if kind == "many":
-        for n in range(60_000):  # long enough to be caught at it
+        for n in range(250_000):  # long enough to be caught at it, on a busy machine too
             add(tar, f"many/{n % 100}/{n}")
     if kind == "absolute":
         add(tar, "/tmp/escaped", b"x")

@@ -94,4 +94,4 @@ def seeking(site: DevCluster, key_id: str, words: dict[str, str]) -> Iterator[Se
         yield Seeking(process)
     finally:
         process.stdin.close()
-        process.wait(60)
+        process.wait(600)
